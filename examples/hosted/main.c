@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * examples/hosted/main.c: mmkit-run
+ */
+#include "hosted.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+struct machine machine;
+
+static const char usage[] =
+    "usage: mmkit-run [OPTION]... PROGRAM [ARGUMENT]...\n"
+    "Run a Linux program, and all that it starts, on memory that mmkit manages.\n"
+    "\n"
+    "  --ram SIZE    how much memory there is: 8M, 1G, ... (64M)\n"
+    "  --mmu KIND    page tables as of x86_64 or aarch64 (x86_64)\n"
+    "  --cpus N      simulated CPUs that address spaces are spread over (1)\n"
+    "  --stats       say at the end what happened to memory\n"
+    "  --maps        show the address space when the program ends; SIGUSR1 at\n"
+    "                any time\n"
+    "  --check       check every structure of mmkit at every stop: slow\n"
+    "  --version, --help\n"
+    "\n"
+    "The exit status is the program's; a program killed by a signal kills\n"
+    "mmkit-run by the same one. 125: mmkit-run failed or memory leaked, 126: the\n"
+    "program cannot be run, 127: it is not there.\n";
+
+void
+say(const char *format, ...)
+{
+	va_list args;
+	char text[4096];
+
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	fprintf(stderr, "mmkit-run: %s\n", text);
+}
+
+void
+die(int status, const char *format, ...)
+{
+	va_list args;
+	char text[4096];
+
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	fprintf(stderr, "mmkit-run: %s\n", text);
+	_exit(status); /* EXITKILL takes the programs along */
+}
+
+uint64_t
+now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+void *
+xcalloc(size_t nr, size_t bytes)
+{
+	void *ptr = calloc(nr, bytes);
+
+	if (ptr == NULL)
+		die(STATUS_BROKEN, "no memory");
+	return ptr;
+}
+
+/* ---- options --------------------------------------------------------------------------- */
+
+static uint64_t
+parse_size(const char *text)
+{
+	char *end;
+	unsigned long long value;
+
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (end == text || errno != 0 || text[0] == '-')
+		die(STATUS_BROKEN, "--ram %s: not a size", text);
+	if (*end == 'K' || *end == 'k')
+		value <<= 10, end++;
+	else if (*end == 'M' || *end == 'm')
+		value <<= 20, end++;
+	else if (*end == 'G' || *end == 'g')
+		value <<= 30, end++;
+	if (*end != '\0' || value >> 37 != 0)
+		die(STATUS_BROKEN, "--ram %s: not a size", text);
+	value &= ~MMK_PAGE_MASK;
+	if (value < (uint64_t)1 << 20)
+		die(STATUS_BROKEN, "--ram %s: at least 1M is needed", text);
+	return value;
+}
+
+static void
+parse_mmu(const char *text)
+{
+	if (strcmp(text, "x86_64") == 0)
+		machine.options.arch = SIM_ARCH_X86_64;
+	else if (strcmp(text, "aarch64") == 0)
+		machine.options.arch = SIM_ARCH_AARCH64;
+	else
+		die(STATUS_BROKEN, "--mmu %s: x86_64 and aarch64 are known",
+		    text);
+}
+
+static void
+parse_cpus(const char *text)
+{
+	char *end;
+	long value = strtol(text, &end, 10);
+
+	if (*text == '\0' || *end != '\0' || value < 1 ||
+	    value > (long)SIM_CPU_MAX)
+		die(STATUS_BROKEN, "--cpus %s: 1 to %u", text, SIM_CPU_MAX);
+	machine.options.nr_cpus = (unsigned)value;
+}
+
+static void
+parse_option(const char *name, const char *value)
+{
+	if (strcmp(name, "--stats") == 0)
+		machine.options.stats = true;
+	else if (strcmp(name, "--maps") == 0)
+		machine.options.maps = true;
+	else if (strcmp(name, "--check") == 0)
+		machine.options.check = true;
+	else if (strcmp(name, "--ram") == 0)
+		machine.options.ram_bytes = parse_size(value);
+	else if (strcmp(name, "--mmu") == 0)
+		parse_mmu(value);
+	else if (strcmp(name, "--cpus") == 0)
+		parse_cpus(value);
+	else
+		die(STATUS_BROKEN, "%s: unknown option; try --help", name);
+}
+
+static bool
+takes_value(const char *name)
+{
+	return strcmp(name, "--ram") == 0 || strcmp(name, "--mmu") == 0 ||
+	    strcmp(name, "--cpus") == 0;
+}
+
+/* The program and its arguments. */
+static char **
+parse_options(char **argv)
+{
+	machine.options = (struct options){ .ram_bytes = (uint64_t)64 << 20,
+		.arch = SIM_ARCH_X86_64, .nr_cpus = 1 };
+	for (; *argv != NULL && (*argv)[0] == '-'; argv++) {
+		char *equals = strchr(*argv, '=');
+
+		if (strcmp(*argv, "--") == 0) {
+			argv++;
+			break;
+		}
+		if (strcmp(*argv, "--help") == 0) {
+			fputs(usage, stdout);
+			exit(0);
+		}
+		if (strcmp(*argv, "--version") == 0) {
+			printf("mmkit-run %d.%d.%d\n", MMK_VERSION_MAJOR,
+			    MMK_VERSION_MINOR, MMK_VERSION_PATCH);
+			exit(0);
+		}
+		if (equals != NULL) {
+			*equals = '\0';
+			if (!takes_value(*argv))
+				die(STATUS_BROKEN, "%s: unknown option; try "
+				    "--help", *argv);
+			parse_option(*argv, equals + 1);
+		} else if (takes_value(*argv)) {
+			if (argv[1] == NULL)
+				die(STATUS_BROKEN, "%s: a value is missing",
+				    *argv);
+			parse_option(argv[0], argv[1]);
+			argv++;
+		} else {
+			parse_option(*argv, NULL);
+		}
+	}
+	if (*argv == NULL)
+		die(STATUS_BROKEN, "no program is named; try --help");
+	return argv;
+}
+
+/* ---- the machine ------------------------------------------------------------------------- */
+
+static void
+boot(void)
+{
+	struct sim_config config = {
+		.ram_bytes = machine.options.ram_bytes,
+		.nr_cpus = machine.options.nr_cpus,
+		.arch = machine.options.arch,
+		.ram_fd = machine.ram_fd,
+	};
+	struct mmk_phys_config phys = { 0 };
+	enum mmk_err err;
+
+	sim_boot(&config);
+	sim_violations_record(true);
+	sim_on_invalidate(tlb_on_invalidate, NULL);
+	phys.spans = sim_spans(&phys.nr_spans);
+	err = mmk_phys_init(&machine.phys, &phys);
+	if (err == MMK_OK) {
+		mmk_phys_stats_read(&machine.phys, &machine.at_boot);
+		err = mmk_pmap_sys_init(&machine.pmap_sys, &machine.phys,
+		    sim_shape());
+	}
+	if (err == MMK_OK)
+		err = mmk_vm_init(&machine.vm, &machine.phys,
+		    &machine.pmap_sys, NULL);
+	if (err != MMK_OK)
+		die(STATUS_BROKEN, "the machine does not start: %s",
+		    mmk_err_name(err));
+}
+
+static void
+forward(int sig)
+{
+	kill(machine.first_pid, sig);
+}
+
+static void
+want_maps(int sig)
+{
+	(void)sig;
+	machine.wants_maps = 1;
+}
+
+/* The terminal's signals reach the programs themselves; we outlive them. */
+static void
+set_signals(void)
+{
+	struct sigaction action = { .sa_handler = forward };
+
+	signal(SIGINT, SIG_IGN);
+	signal(SIGQUIT, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
+	action.sa_handler = want_maps;
+	sigaction(SIGUSR1, &action, NULL);
+}
+
+/* End as the program ended. */
+static int
+end_alike(int status)
+{
+	struct rlimit none = { 0, 0 };
+	sigset_t set;
+	int sig;
+
+	if (WIFEXITED(status))
+		return WEXITSTATUS(status);
+	sig = WTERMSIG(status);
+	setrlimit(RLIMIT_CORE, &none);
+	signal(sig, SIG_DFL);
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	fflush(NULL);
+	raise(sig);
+	return 128 + sig;
+}
+
+int
+main(int argc, char **argv)
+{
+	uint64_t start_ns = now_ns();
+	bool is_clean;
+
+	(void)argc;
+	argv = parse_options(argv + 1);
+	calls_init();
+	launch(argv);
+	set_signals();
+	boot();
+	gate_init();
+	process_loop();
+	file_drop_all();
+	machine.counts.tracer_ns =
+	    now_ns() - start_ns - machine.counts.wait_ns;
+	if (machine.options.stats)
+		report_stats();
+	is_clean = report_audit();
+	if (!is_clean)
+		return STATUS_BROKEN;
+	if (!machine.has_first_status)
+		die(STATUS_BROKEN, "the program was lost");
+	return end_alike(machine.first_status);
+}

@@ -1,0 +1,2 @@
+#define MMKIT_IMPLEMENTATION
+#include "../../mmkit/mmkit.h"

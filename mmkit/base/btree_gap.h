@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mmkit/base/btree_gap.h: finding free space between the ranges of a btree
+ *
+ * WHAT    First fit from either end, and best fit, inside a window and with an
+ *         alignment. A walk goes from gap to gap, but only to those of at least
+ *         the wanted size: the inner nodes know the widest gap below each slot
+ *         (I3 of btree.h), so a whole subtree is passed over at once.
+ * LAYER   base. Includes btree_node.h.
+ * LOCKS   none taken; the caller serializes. Readers may share.
+ * COST    lowest and highest: O(log n), and again for every gap that is wide
+ *         enough but holds no aligned start inside the window (none when align
+ *         is the granule of all ranges). best: O(log n) for every gap of at
+ *         least `bytes` in the window, until one fits exactly: the tree is
+ *         ordered by address and not by size. No memory.
+ * SOURCE  Cormen et al., Introduction to Algorithms (3rd ed.), section 14.2;
+ *         the strategies: Knuth, TAOCP vol. 1 (3rd ed.), section 2.5.
+ */
+#ifndef MMKIT_BASE_BTREE_GAP_H
+#define MMKIT_BASE_BTREE_GAP_H
+
+#include "btree_node.h"
+
+MMK_BEGIN_DECLS
+
+/*
+ * Free space: `bytes` addresses inside [lo, last] that no range contains, at a
+ * multiple of `align`. lowest and highest mean the start; best is the gap that,
+ * cut to [lo, last], is the smallest that serves, the lowest of equals, and the
+ * lowest start in it.
+ *
+ * pre      bytes > 0; align is a power of two.
+ * out      *start_out; untouched on error.
+ * errors   MMK_ERR_NOSPACE: no such space, as when lo > last.
+ */
+MMK_API MMK_NODISCARD enum mmk_err mmk_btree_gap_lowest(
+    const struct mmk_btree *tree, uint64_t bytes, uint64_t align, uint64_t lo,
+    uint64_t last, uint64_t *start_out);
+MMK_API MMK_NODISCARD enum mmk_err mmk_btree_gap_highest(
+    const struct mmk_btree *tree, uint64_t bytes, uint64_t align, uint64_t lo,
+    uint64_t last, uint64_t *start_out);
+MMK_API MMK_NODISCARD enum mmk_err mmk_btree_gap_best(
+    const struct mmk_btree *tree, uint64_t bytes, uint64_t align, uint64_t lo,
+    uint64_t last, uint64_t *start_out);
+
+MMK_END_DECLS
+#endif /* MMKIT_BASE_BTREE_GAP_H */
+
+#if defined(MMKIT_IMPLEMENTATION) && !defined(MMKIT_BASE_BTREE_GAP_IMPL)
+#define MMKIT_BASE_BTREE_GAP_IMPL
+
+/* What the caller looks for; the window is [lo, last]. */
+struct mmk__btree_want {
+	uint64_t bytes;
+	uint64_t align;
+	uint64_t lo;
+	uint64_t last;
+};
+
+/* Both ends included; never empty. */
+struct mmk__btree_gap {
+	uint64_t first;
+	uint64_t last;
+};
+
+/* Cut `gap` to the window; false: less than `bytes` is left. */
+MMK_PRIVATE bool
+mmk__btree_gap_cut(struct mmk__btree_gap *gap,
+    const struct mmk__btree_want *want)
+{
+	gap->first = gap->first < want->lo ? want->lo : gap->first;
+	gap->last = gap->last > want->last ? want->last : gap->last;
+	return gap->first <= gap->last &&
+	    gap->last - gap->first >= want->bytes - 1;
+}
+
+/* The lowest place in a gap that has been cut; rounding up may wrap. */
+MMK_PRIVATE bool
+mmk__btree_gap_low(const struct mmk__btree_gap *gap,
+    const struct mmk__btree_want *want, uint64_t *start_out)
+{
+	uint64_t start = mmk_round_up(gap->first, want->align);
+
+	if (start < gap->first || start > gap->last - (want->bytes - 1))
+		return false;
+	*start_out = start;
+	return true;
+}
+
+/* The highest place in a gap that has been cut. */
+MMK_PRIVATE bool
+mmk__btree_gap_high(const struct mmk__btree_gap *gap,
+    const struct mmk__btree_want *want, uint64_t *start_out)
+{
+	uint64_t start = mmk_round_down(gap->last - (want->bytes - 1),
+	    want->align);
+
+	if (start < gap->first)
+		return false;
+	*start_out = start;
+	return true;
+}
+
+/* The gap above the highest range; false: there is none. */
+MMK_PRIVATE bool
+mmk__btree_gap_top(const struct mmk_btree *tree, struct mmk__btree_gap *gap)
+{
+	const struct mmk_btree_node *root = tree->root;
+
+	gap->first = 0;
+	gap->last = UINT64_MAX;
+	if (root == NULL)
+		return true;
+	gap->first = root->last[root->nr - 1] + 1;
+	return gap->first != 0;
+}
+
+/*
+ * From `slot` on, in steps of `step` (1 or -1), the first whose gap is at
+ * least `bytes`; nr or more if there is none: a step below 0 wraps.
+ */
+MMK_PRIVATE unsigned
+mmk__btree_gap_scan(const struct mmk_btree_cursor *cursor, unsigned level,
+    unsigned slot, unsigned step, uint64_t bytes)
+{
+	const struct mmk_btree_node *node = cursor->node[level];
+	uint64_t floor = level > 0 ? 0 : mmk__btree_floor(cursor, 0);
+
+	while (slot < node->nr &&
+	    mmk__btree_slot_gap(node, slot, floor) < bytes)
+		slot += step;
+	return slot;
+}
+
+/*
+ * From the slot of `cursor` on, this one included, go to the first range whose
+ * gap is at least `bytes`; false: there is none. Up until a neighbour has one
+ * so wide, then down to it: I3 leads the way.
+ */
+MMK_PRIVATE bool
+mmk__btree_gap_walk(struct mmk_btree_cursor *cursor, unsigned step,
+    uint64_t bytes, struct mmk__btree_gap *gap)
+{
+	unsigned height = cursor->tree->height;
+	unsigned level = 0;
+	unsigned slot = mmk__btree_gap_scan(cursor, 0, cursor->slot[0], step,
+	    bytes);
+
+	while (slot >= cursor->node[level]->nr) {
+		if (++level >= height)
+			return false;
+		slot = mmk__btree_gap_scan(cursor, level,
+		    cursor->slot[level] + step, step, bytes);
+	}
+	cursor->slot[level] = slot;
+	while (level-- > 0) {
+		struct mmk_btree_node *node = mmk__btree_child(
+		    cursor->node[level + 1], cursor->slot[level + 1]);
+
+		cursor->node[level] = node;
+		cursor->slot[level] = mmk__btree_gap_scan(cursor, level,
+		    step == 1 ? 0 : node->nr - 1, step, bytes);
+	}
+	const struct mmk_btree_node *leaf = cursor->node[0];
+	slot = cursor->slot[0];
+	gap->last = leaf->mark[slot] - 1;
+	gap->first = leaf->mark[slot] -
+	    mmk__btree_slot_gap(leaf, slot, mmk__btree_floor(cursor, 0));
+	cursor->slot[0] = slot + step;
+	return true;
+}
+
+MMK_API enum mmk_err
+mmk_btree_gap_lowest(const struct mmk_btree *tree, uint64_t bytes,
+    uint64_t align, uint64_t lo, uint64_t last, uint64_t *start_out)
+{
+	struct mmk__btree_want want = { bytes, align, lo, last };
+	struct mmk_btree_cursor cursor;
+	struct mmk__btree_gap gap;
+
+	MMK_ASSERT(bytes > 0);
+	MMK_ASSERT(mmk_is_pow2(align));
+	if (tree->root != NULL && mmk__btree_descend(tree, lo, &cursor))
+		while (mmk__btree_gap_walk(&cursor, 1, bytes, &gap)) {
+			if (gap.first > last)
+				return MMK_ERR_NOSPACE;
+			if (mmk__btree_gap_cut(&gap, &want) &&
+			    mmk__btree_gap_low(&gap, &want, start_out))
+				return MMK_OK;
+		}
+	if (mmk__btree_gap_top(tree, &gap) && mmk__btree_gap_cut(&gap, &want) &&
+	    mmk__btree_gap_low(&gap, &want, start_out))
+		return MMK_OK;
+	return MMK_ERR_NOSPACE;
+}
+
+/* If no range reaches up to `last`, the walk starts at the highest one. */
+MMK_API enum mmk_err
+mmk_btree_gap_highest(const struct mmk_btree *tree, uint64_t bytes,
+    uint64_t align, uint64_t lo, uint64_t last, uint64_t *start_out)
+{
+	struct mmk__btree_want want = { bytes, align, lo, last };
+	struct mmk_btree_cursor cursor;
+	struct mmk__btree_gap gap;
+
+	MMK_ASSERT(bytes > 0);
+	MMK_ASSERT(mmk_is_pow2(align));
+	if (mmk__btree_gap_top(tree, &gap) && mmk__btree_gap_cut(&gap, &want) &&
+	    mmk__btree_gap_high(&gap, &want, start_out))
+		return MMK_OK;
+	if (tree->root == NULL)
+		return MMK_ERR_NOSPACE;
+	if (!mmk__btree_descend(tree, last, &cursor))
+		cursor.slot[0]--;
+	while (mmk__btree_gap_walk(&cursor, UINT32_MAX, bytes, &gap)) {
+		if (gap.last < lo)
+			break;
+		if (mmk__btree_gap_cut(&gap, &want) &&
+		    mmk__btree_gap_high(&gap, &want, start_out))
+			return MMK_OK;
+	}
+	return MMK_ERR_NOSPACE;
+}
+
+/* Keep `gap` in *best if it serves and is smaller; true: none can beat it. */
+MMK_PRIVATE bool
+mmk__btree_gap_better(struct mmk__btree_gap gap,
+    const struct mmk__btree_want *want, struct mmk__btree_gap *best,
+    bool *found, uint64_t *start_out)
+{
+	if (!mmk__btree_gap_cut(&gap, want))
+		return false;
+	if (*found && gap.last - gap.first >= best->last - best->first)
+		return false;
+	if (!mmk__btree_gap_low(&gap, want, start_out))
+		return false;
+	*best = gap;
+	*found = true;
+	return gap.last - gap.first == want->bytes - 1;
+}
+
+MMK_API enum mmk_err
+mmk_btree_gap_best(const struct mmk_btree *tree, uint64_t bytes,
+    uint64_t align, uint64_t lo, uint64_t last, uint64_t *start_out)
+{
+	struct mmk__btree_want want = { bytes, align, lo, last };
+	struct mmk__btree_gap gap, best = { 0, 0 };
+	struct mmk_btree_cursor cursor;
+	bool found = false;
+
+	MMK_ASSERT(bytes > 0);
+	MMK_ASSERT(mmk_is_pow2(align));
+	if (tree->root != NULL && mmk__btree_descend(tree, lo, &cursor))
+		while (mmk__btree_gap_walk(&cursor, 1, bytes, &gap)) {
+			if (gap.first > last)
+				break;
+			if (mmk__btree_gap_better(gap, &want, &best, &found,
+			        start_out))
+				return MMK_OK;
+		}
+	if (mmk__btree_gap_top(tree, &gap))
+		(void)mmk__btree_gap_better(gap, &want, &best, &found,
+		    start_out);
+	return found ? MMK_OK : MMK_ERR_NOSPACE;
+}
+#endif /* MMKIT_IMPLEMENTATION */

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mmkit/base/port.h: everything mmkit asks of the kernel around it
+ *
+ * WHAT    A port is one header of the kernel's, found as "mmkit_port.h" or as
+ *         MMKIT_PORT_H, made of macros and inline functions. It is tiered: a
+ *         kernel in its first week defines tier 0 and has frames; every tier
+ *         adds what the next modules need. This file says what each macro must
+ *         do and fills in a default for all that is not mandatory, one macro
+ *         at a time: define only what you want different.
+ *
+ *         tier  gives                        you must define
+ *         0     frames, btree, pools         MMKIT_PORT_VERSION, _PAGE_SHIFT,
+ *                                            _PHYS_TO_PTR, _PTR_TO_PHYS, _PANIC,
+ *                                            and either _PORT_UNIPROCESSOR or
+ *                                            _CPU_COUNT with _CPU_ID
+ *         1     pmap                         on several CPUs: _TLB_SHOOTDOWN
+ *         2     maps, faults, pagers         nothing more; _WAIT and _WAKE if
+ *                                            a fault may sleep on another's I/O
+ *
+ * LAYER   base. Includes base.h.
+ * LOCKS   the default lock is a ticket lock; see MMKIT_LOCK_T
+ * COST    none of its own
+ * SOURCE  the shape is uACPI's kernel_api.h; the ticket lock is Reed and
+ *         Kanodia, CACM 22(2), 1979.
+ */
+#ifndef MMKIT_BASE_PORT_H
+#define MMKIT_BASE_PORT_H
+
+#include "base.h"
+
+/* ---- tier 0: mandatory ------------------------------------------------- */
+
+/* The version of this contract your header was written for: 1. */
+#ifndef MMKIT_PORT_VERSION
+#error "mmkit: define MMKIT_PORT_VERSION as 1 in your port header; see doc/PORTING.md, port-version"
+#elif MMKIT_PORT_VERSION != 1
+#error "mmkit: this release speaks port version 1; CHANGELOG.md, Port contract, says what to change"
+#endif
+
+/*
+ * MMKIT_PHYS_TO_PTR(pa): a pointer through which the kernel reads and writes
+ * the RAM at physical address `pa` (a uint64_t). It is handed only addresses
+ * inside the spans given to mmk_phys_init(), from any context, and the pointer
+ * must stay good for ever: a direct map.
+ * MMKIT_PTR_TO_PHYS(ptr): the way back, for pointers made by the former.
+ *
+ * Example: RAM at physical 0x80000000 appears at 0xffffffc000000000:
+ *   MMKIT_PHYS_TO_PTR(0x80001000) is (void *)0xffffffc000001000.
+ */
+#ifndef MMKIT_PHYS_TO_PTR
+#error "mmkit: define MMKIT_PHYS_TO_PTR(pa) in your port header; see doc/PORTING.md, direct-map"
+#endif
+#ifndef MMKIT_PTR_TO_PHYS
+#error "mmkit: define MMKIT_PTR_TO_PHYS(ptr) in your port header; see doc/PORTING.md, direct-map"
+#endif
+
+/*
+ * MMKIT_PANIC(msg): stop; must not return. `msg` is a constant string that
+ * names file, line and the broken condition. mmkit does the test itself.
+ */
+#ifndef MMKIT_PANIC
+#error "mmkit: define MMKIT_PANIC(msg) in your port header; see doc/PORTING.md, panic"
+#endif
+
+/*
+ * MMKIT_CPU_COUNT(): how many CPUs there are, 1..MMKIT_CPU_MAX.
+ * MMKIT_CPU_ID(): the current one, 0..count-1. It may go stale at once if the
+ * caller is preempted: mmkit uses it as a hint and locks what it finds.
+ */
+#ifdef MMKIT_PORT_UNIPROCESSOR
+#ifndef MMKIT_CPU_COUNT
+#define MMKIT_CPU_COUNT() 1u
+#endif
+#ifndef MMKIT_CPU_ID
+#define MMKIT_CPU_ID() 0u
+#endif
+#endif
+#if !defined(MMKIT_CPU_COUNT) || !defined(MMKIT_CPU_ID)
+#error "mmkit: define MMKIT_CPU_COUNT() and MMKIT_CPU_ID(), or MMKIT_PORT_UNIPROCESSOR, in your port header; see doc/PORTING.md, cpus"
+#endif
+
+/* ---- tier 1: pmap ------------------------------------------------------- */
+
+/*
+ * MMKIT_TLB_SHOOTDOWN(pmap, start_va, end_va): on return no CPU other than
+ * this one translates through an entry of `pmap` (struct mmk_pmap *) that was
+ * changed before the call, for any address in [start_va, end_va); the CPUs to
+ * ask are pmap->cpus. Called with no MMKIT_LOCK held (a mutex may be), from
+ * task context; it may spin until the others have answered. The current CPU
+ * is invalidated by the backend (MMKIT_PMAP_H), not by this. Demanded by
+ * pmap/pmap.h; nothing to define on a uniprocessor.
+ */
+
+/* ---- tier 2: waiting ----------------------------------------------------- */
+
+/*
+ * MMKIT_WAIT(channel, lock): atomically unlock `lock` (MMKIT_LOCK_T *), sleep
+ * until MMKIT_WAKE(channel), lock again. It may wake early. `channel` is an
+ * address used as a name. Without the pair a fault that meets a page another
+ * CPU is bringing in returns MMK_ERR_AGAIN, and the kernel tries again later.
+ */
+#if defined(MMKIT_WAIT) != defined(MMKIT_WAKE)
+#error "mmkit: define both MMKIT_WAIT(channel, lock) and MMKIT_WAKE(channel), or neither; see doc/PORTING.md, waiting"
+#endif
+
+/* ---- everything below has a default -------------------------------------- */
+
+/* Memory primitives; the compiler may call the four mem* functions anyway. */
+#ifndef MMKIT_MEMSET
+#define MMKIT_MEMSET(dst, byte, bytes) __builtin_memset(dst, byte, bytes)
+#endif
+#ifndef MMKIT_MEMCPY
+#define MMKIT_MEMCPY(dst, src, bytes) __builtin_memcpy(dst, src, bytes)
+#endif
+#ifndef MMKIT_MEMMOVE
+#define MMKIT_MEMMOVE(dst, src, bytes) __builtin_memmove(dst, src, bytes)
+#endif
+#ifndef MMKIT_PAGE_ZERO
+#define MMKIT_PAGE_ZERO(page) \
+	((void)MMKIT_MEMSET(page, 0, (size_t)MMK_PAGE_BYTES))
+#endif
+#ifndef MMKIT_PAGE_COPY
+#define MMKIT_PAGE_COPY(dst, src) \
+	((void)MMKIT_MEMCPY(dst, src, (size_t)MMK_PAGE_BYTES))
+#endif
+
+/* Atomics on naturally aligned 16, 32 and 64 bit integers and on pointers. */
+#ifndef MMKIT_ATOMIC_LOAD
+#define MMKIT_ATOMIC_LOAD(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
+#endif
+#ifndef MMKIT_ATOMIC_STORE
+#define MMKIT_ATOMIC_STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+#endif
+#ifndef MMKIT_ATOMIC_ADD /* the new value */
+#define MMKIT_ATOMIC_ADD(p, v) __atomic_add_fetch(p, v, __ATOMIC_ACQ_REL)
+#endif
+#ifndef MMKIT_ATOMIC_SUB /* the new value */
+#define MMKIT_ATOMIC_SUB(p, v) __atomic_sub_fetch(p, v, __ATOMIC_ACQ_REL)
+#endif
+#ifndef MMKIT_ATOMIC_OR /* the old value */
+#define MMKIT_ATOMIC_OR(p, v) __atomic_fetch_or(p, v, __ATOMIC_ACQ_REL)
+#endif
+#ifndef MMKIT_ATOMIC_AND /* the old value */
+#define MMKIT_ATOMIC_AND(p, v) __atomic_fetch_and(p, v, __ATOMIC_ACQ_REL)
+#endif
+#ifndef MMKIT_ATOMIC_XCHG /* the old value */
+#define MMKIT_ATOMIC_XCHG(p, v) __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL)
+#endif
+#ifndef MMKIT_ATOMIC_CAS /* true if *p was *expected; else *expected = *p */
+#define MMKIT_ATOMIC_CAS(p, expected, v)                                  \
+	__atomic_compare_exchange_n(p, expected, v, false,                \
+	    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
+#endif
+#ifndef MMKIT_CPU_RELAX
+#define MMKIT_CPU_RELAX() ((void)0)
+#endif
+
+/*
+ * Ranks of the locks: a CPU may take a lock only while every lock it holds has
+ * a lower rank (two of one rank only where doc/LOCKING.md says in what order).
+ */
+enum mmk_rank {
+	MMK_RANK_MAP = 1,
+	MMK_RANK_VM,    /* amaps, anons, objects and their lists */
+	MMK_RANK_QUEUE, /* page queues */
+	MMK_RANK_RMAP,  /* one bucket of the reverse map */
+	MMK_RANK_PMAP,
+	MMK_RANK_POOL,
+	MMK_RANK_CPU_CACHE,
+	MMK_RANK_ZONE
+};
+
+/*
+ * The lock: spins, not recursive, may be taken with interrupts on. `name` is a
+ * constant string, `rank` an enum mmk_rank; most kernels ignore both.
+ * MMKIT_LOCK_HELD(l) is used in assertions only: true if in doubt.
+ */
+#ifndef MMKIT_LOCK_T
+struct mmk_ticket {
+	uint32_t next;    /* [a] the ticket the next comer gets */
+	uint32_t serving; /* [a] the ticket that holds the lock */
+};
+#define MMKIT_LOCK_T struct mmk_ticket
+#define MMKIT_LOCK_INIT(l, name, rank) \
+	((void)(name), (void)(rank), (l)->next = 0, (l)->serving = 0)
+#define MMKIT_LOCK(l) mmk_ticket_lock(l)
+#define MMKIT_UNLOCK(l) mmk_ticket_unlock(l)
+#define MMKIT_LOCK_HELD(l) mmk_ticket_is_held(l)
+
+static inline void
+mmk_ticket_lock(struct mmk_ticket *lock)
+{
+	uint32_t mine = MMKIT_ATOMIC_ADD(&lock->next, 1u) - 1u;
+
+	while (MMKIT_ATOMIC_LOAD(&lock->serving) != mine)
+		MMKIT_CPU_RELAX();
+}
+
+static inline void
+mmk_ticket_unlock(struct mmk_ticket *lock)
+{
+	MMKIT_ATOMIC_STORE(&lock->serving, lock->serving + 1u);
+}
+
+static inline bool
+mmk_ticket_is_held(struct mmk_ticket *lock)
+{
+	return MMKIT_ATOMIC_LOAD(&lock->serving) !=
+	    MMKIT_ATOMIC_LOAD(&lock->next);
+}
+#endif
+#if !defined(MMKIT_LOCK_INIT) || !defined(MMKIT_LOCK) || !defined(MMKIT_UNLOCK)
+#error "mmkit: with MMKIT_LOCK_T define MMKIT_LOCK_INIT(l, name, rank), MMKIT_LOCK(l) and MMKIT_UNLOCK(l); see doc/PORTING.md, locks"
+#endif
+#ifndef MMKIT_LOCK_HELD
+#define MMKIT_LOCK_HELD(l) ((void)(l), true)
+#endif
+
+/*
+ * The mutex: like the lock, but held for as long as one map operation takes,
+ * a TLB shootdown included. Give a sleeping lock if you have one. The default
+ * is the lock, which then must spin with interrupts on.
+ */
+#ifndef MMKIT_MUTEX_T
+#define MMKIT_MUTEX_T MMKIT_LOCK_T
+#define MMKIT_MUTEX_INIT(m, name, rank) MMKIT_LOCK_INIT(m, name, rank)
+#define MMKIT_MUTEX_LOCK(m) MMKIT_LOCK(m)
+#define MMKIT_MUTEX_UNLOCK(m) MMKIT_UNLOCK(m)
+#define MMKIT_MUTEX_HELD(m) MMKIT_LOCK_HELD(m)
+#endif
+#ifndef MMKIT_MUTEX_HELD
+#define MMKIT_MUTEX_HELD(m) ((void)(m), true)
+#endif
+
+/* Nanoseconds since some start, never backwards. Used for pins and ages. */
+#ifndef MMKIT_CLOCK_NS
+#define MMKIT_CLOCK_NS() ((uint64_t)0)
+#endif
+
+/* One line of text for a person, without a newline. */
+#ifndef MMKIT_LOG
+#define MMKIT_LOG(text) ((void)(text))
+#endif
+
+/* Called where another CPU could come between; a schedule explorer's hook. */
+#ifndef MMKIT_YIELD_POINT
+#define MMKIT_YIELD_POINT() ((void)0)
+#endif
+
+/* True: this allocation must fail. For tests. */
+#ifndef MMKIT_FAIL_POINT
+#define MMKIT_FAIL_POINT() false
+#endif
+
+/*
+ * What a memory checker is told. POISON: nobody may touch these bytes.
+ * UNPOISON: they may be written, and read once written. ITEM_ALLOC and
+ * ITEM_FREE: `ptr` was handed out by, or given back to, the pool `owner`.
+ */
+#ifndef MMKIT_POISON
+#define MMKIT_POISON(ptr, bytes) ((void)(ptr), (void)(bytes))
+#endif
+#ifndef MMKIT_UNPOISON
+#define MMKIT_UNPOISON(ptr, bytes) ((void)(ptr), (void)(bytes))
+#endif
+#ifndef MMKIT_POOL_CREATE
+#define MMKIT_POOL_CREATE(owner) ((void)(owner))
+#endif
+#ifndef MMKIT_POOL_DESTROY
+#define MMKIT_POOL_DESTROY(owner) ((void)(owner))
+#endif
+#ifndef MMKIT_ITEM_ALLOC
+#define MMKIT_ITEM_ALLOC(owner, ptr, bytes) \
+	((void)(owner), MMKIT_UNPOISON(ptr, bytes))
+#endif
+#ifndef MMKIT_ITEM_FREE
+#define MMKIT_ITEM_FREE(owner, ptr, bytes) \
+	((void)(owner), MMKIT_POISON(ptr, bytes))
+#endif
+
+/*
+ * MMK_ASSERT(cond): a programmer's error stops the machine, in release too.
+ * MMK_DEBUG_ASSERT: for conditions that cost more than the function itself.
+ */
+#define MMK__TEXT(x) #x
+#define MMK__TEXT_OF(x) MMK__TEXT(x)
+#ifdef MMKIT_ASSERT
+#define MMK_ASSERT(cond) MMKIT_ASSERT(cond)
+#else
+#define MMK_ASSERT(cond)            \
+	(MMK_LIKELY(cond) ? (void)0 \
+	                  : MMKIT_PANIC("mmkit: " __FILE__ ":" MMK__TEXT_OF(__LINE__) ": " #cond))
+#endif
+#ifdef MMKIT_DEBUG
+#define MMK_DEBUG_ASSERT(cond) MMK_ASSERT(cond)
+#else
+#define MMK_DEBUG_ASSERT(cond) ((void)sizeof(cond))
+#endif
+
+#endif /* MMKIT_BASE_PORT_H */

@@ -1,0 +1,718 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mmkit/phys/frame.h: physical frames: allocate, count, find, give back
+ *
+ * WHAT    A frame is 2^order pages of RAM, contiguous, aligned to their size,
+ *         known by the descriptor of its first page. Three counts are kept
+ *         apart: refs (owners), mapped (tracked translations), pins and loans
+ *         (somebody relies on its address or contents). The last unref frees
+ *         it, unless it is retained: then its owner is told, and frees it.
+ *
+ *         Every physical address has an answer: inside RAM the head of the
+ *         frame it belongs to; elsewhere it is foreign, NULL.
+ *
+ * LAYER   phys. Includes store.h. Knows no translations; never reclaims.
+ * LOCKS   none of its own held across a call; takes those of store.h. The
+ *         callback runs without locks. Nothing waits.
+ * COST    alloc, free: that of store.h; an allocation about to fail empties
+ *         every CPU's cache first. Zeroing: the pages. All else O(1).
+ * SOURCE  own
+ *
+ * I1      a page of RAM lies in exactly one block: free, cached or held
+ * I2      a held frame that is not retained has refs > 0
+ *                                                all tested by: mmk_phys_check
+ */
+#ifndef MMKIT_PHYS_FRAME_H
+#define MMKIT_PHYS_FRAME_H
+
+#include "store.h"
+
+MMK_BEGIN_DECLS
+
+/* Flags of mmk_frame_alloc. */
+#define MMK_ALLOC_ZERO 1u         /* contents are zero; else undefined */
+#define MMK_ALLOC_RETAINED 2u     /* not freed at refs 0: its owner is told */
+#define MMK_ALLOC_UNREFERENCED 4u /* refs start at 0 (needs RETAINED) */
+#define MMK_ALLOC_LOW 8u          /* only below config.low_limit_pa */
+#define MMK_ALLOC_FLAGS 15u
+
+struct mmk_phys_config {
+	const struct mmk_phys_span *spans; /* RAM, in any order; overlaps and
+	                                    * holes are fine */
+	size_t nr_spans;
+	void *meta; /* mmk_phys_meta_bytes() bytes aligned to 8, outside the
+	             * spans; NULL: taken from RAM itself */
+	size_t meta_bytes;
+	mmk_pa low_limit_pa; /* 0: all of RAM is NORMAL */
+	/* A retained frame's refs fell to 0; NULL: nobody is told. It is called
+	 * without locks and may free the frame. */
+	void (*retained_idle)(void *ctx, struct mmk_frame *frame);
+	void *ctx;
+};
+
+/* [I] immutable after init */
+struct mmk_phys {
+	struct mmk_frame_table table; /* [I] */
+	uint64_t nr_pages;            /* [I] of RAM, metadata included */
+	uint64_t meta_bytes;          /* [I] */
+	void (*retained_idle)(void *ctx, struct mmk_frame *frame); /* [I] */
+	void *ctx;                                                 /* [I] */
+	struct mmk_store store;
+};
+
+struct mmk_phys_stats {
+	uint64_t nr_pages;        /* of RAM: free, cached, used and metadata */
+	uint64_t nr_free_pages;   /* cached ones included */
+	uint64_t nr_cached_pages; /* near the CPUs */
+	uint64_t peak_used_pages; /* exact on one CPU; on several it may miss
+	                           * what happened between two batches */
+	uint64_t nr_used_pages[MMK_USE_MAX];
+	uint64_t nr_free_blocks[MMK_NR_ORDERS]; /* by order, both zones */
+	uint64_t meta_bytes; /* of descriptors and tables, unrounded */
+};
+
+/*
+ * mmk_phys_meta_bytes: what mmk_phys_init needs for these spans; 0 if they
+ * hold no whole page.
+ */
+MMK_API uint64_t mmk_phys_meta_bytes(const struct mmk_phys_span *spans,
+    size_t nr_spans);
+
+/*
+ * mmk_phys_init: take over the RAM of config->spans.
+ *
+ * pre      nobody uses the RAM; config->meta, if any, lies outside the spans.
+ *          What config points to is not needed afterwards, but meta is.
+ * errors   MMK_ERR_INVAL: no whole page of RAM, or meta not aligned to 8.
+ *          MMK_ERR_NOMEM: meta_bytes too small, or no run of RAM can hold the
+ *          metadata. MMK_ERR_LIMIT: 2^32 descriptors or more. `phys` is then
+ *          undefined and nothing else changed.
+ * cost     O(spans^2 + pages).
+ */
+#define MMK__PHYS_PASTE(name, order) name##_o##order
+#define MMK__PHYS_STAMP(name, order) MMK__PHYS_PASTE(name, order)
+#define mmk_phys_init MMK__PHYS_STAMP(MMK_STAMP(mmk_phys_init), MMKIT_MAX_ORDER)
+MMK_API MMK_NODISCARD enum mmk_err mmk_phys_init(struct mmk_phys *phys,
+    const struct mmk_phys_config *config);
+
+/*
+ * mmk_phys_fini: hand the RAM back to whoever called init. Frames still held
+ * are forgotten: ask mmk_phys_stats_read first. pre: nobody else is in here.
+ */
+MMK_API void mmk_phys_fini(struct mmk_phys *phys);
+
+/*
+ * mmk_frame_alloc: 2^order pages, contiguous and aligned to their size.
+ *
+ * Requests without MMK_ALLOC_LOW use zone LOW only when NORMAL has nothing.
+ * pre      no lock of rank MMK_RANK_CPU_CACHE or above is held.
+ * out      *frame_out with refs 1, or 0 if UNREFERENCED; all other counts,
+ *          links and owner fields 0. Untouched on error.
+ * errors   MMK_ERR_NOMEM: nothing changed, but that all caches are empty.
+ *          MMK_ERR_INVAL: order, unknown flag, UNREFERENCED without RETAINED,
+ *          or a use that cannot be asked for (FREE, META).
+ */
+MMK_API MMK_NODISCARD enum mmk_err mmk_frame_alloc(struct mmk_phys *phys,
+    unsigned order, unsigned flags, enum mmk_use use,
+    struct mmk_frame **frame_out);
+
+/*
+ * One more owner. pre: the frame is held, by the caller unless it is retained
+ * and idle.
+ */
+MMK_API void mmk_frame_ref(struct mmk_phys *phys, struct mmk_frame *frame);
+
+/*
+ * mmk_frame_unref: one owner less; the new count. At 0 the frame is freed, or,
+ * retained, its owner is told: the caller may not touch it any more.
+ *
+ * pre      the caller has a reference. If it is the last of a frame that is not
+ *          retained: mapped, pins and loans are 0.
+ */
+MMK_API uint32_t mmk_frame_unref(struct mmk_phys *phys,
+    struct mmk_frame *frame);
+
+/*
+ * mmk_frame_free_retained: free a retained frame.
+ *
+ * pre      nobody can gain a reference meanwhile: that is its owner's business.
+ * errors   MMK_ERR_BUSY: refs, mapped, pins or loans not 0; nothing changed.
+ */
+MMK_API MMK_NODISCARD enum mmk_err mmk_frame_free_retained(
+    struct mmk_phys *phys, struct mmk_frame *frame);
+
+/*
+ * Pin: the frame keeps its address and its contents' place until unpinned.
+ * Pins nest. A pin is no reference: the caller has one of those too.
+ * errors   MMK_ERR_LIMIT: pinned 65535 times; nothing changed.
+ */
+MMK_API MMK_NODISCARD enum mmk_err mmk_frame_pin(struct mmk_phys *phys,
+    struct mmk_frame *frame);
+MMK_API void mmk_frame_unpin(struct mmk_phys *phys, struct mmk_frame *frame);
+
+/* Account a held frame under another use. pre: neither is FREE or META. */
+MMK_API void mmk_frame_set_use(struct mmk_phys *phys, struct mmk_frame *frame,
+    enum mmk_use use);
+
+/*
+ * mmk_frame_of_pa: the head of the frame that contains `pa`; NULL: foreign, not
+ * RAM that we manage. Free pages have a head as well; ask mmk_frame_is_held.
+ * The answer lasts as long as somebody holds the frame. O(1).
+ */
+MMK_API struct mmk_frame *mmk_frame_of_pa(const struct mmk_phys *phys,
+    mmk_pa pa);
+
+/* The first address of the frame; the inverse of mmk_frame_of_pa. O(1). */
+MMK_API mmk_pa mmk_frame_pa(const struct mmk_phys *phys,
+    const struct mmk_frame *frame);
+
+/*
+ * By address: as above for RAM, no effect on foreign addresses; true: it was
+ * ours.
+ */
+MMK_API bool mmk_pa_ref(struct mmk_phys *phys, mmk_pa pa);
+MMK_API bool mmk_pa_unref(struct mmk_phys *phys, mmk_pa pa);
+
+/* Descriptor <-> small index, below 2^32 - 1, for 32-bit links. */
+MMK_API uint32_t mmk_frame_index(const struct mmk_phys *phys,
+    const struct mmk_frame *frame);
+MMK_API struct mmk_frame *mmk_frame_at(const struct mmk_phys *phys,
+    uint32_t index);
+
+/* False while the frame is free. Of a page amid a frame, ask its head. */
+static inline bool
+mmk_frame_is_held(const struct mmk_frame *frame)
+{
+	unsigned flags = MMKIT_ATOMIC_LOAD(&frame->flags);
+
+	return (flags & (MMK_FRAME_HEAD | MMK_FRAME_FREE |
+	                    MMK_FRAME_CACHED)) == MMK_FRAME_HEAD;
+}
+
+static inline uint64_t
+mmk_frame_nr_pages(const struct mmk_frame *frame)
+{
+	return (uint64_t)1 << frame->order;
+}
+
+/* A pointer to its first byte, in the direct map. */
+static inline void *
+mmk_frame_ptr(const struct mmk_phys *phys, const struct mmk_frame *frame)
+{
+	return MMKIT_PHYS_TO_PTR(mmk_frame_pa(phys, frame));
+}
+
+/* A snapshot; while others allocate its numbers may be of different moments. */
+MMK_API void mmk_phys_stats_read(const struct mmk_phys *phys,
+    struct mmk_phys_stats *out);
+
+/* Give what the CPUs' caches hold back to the zones, where it can merge. */
+MMK_API void mmk_phys_drain(struct mmk_phys *phys);
+
+/* Walks every descriptor and list. pre: nobody else is in here. O(pages). */
+MMK_API bool mmk_phys_check(struct mmk_phys *phys);
+
+MMK_END_DECLS
+#endif /* MMKIT_PHYS_FRAME_H */
+
+#if defined(MMKIT_IMPLEMENTATION) && !defined(MMKIT_PHYS_FRAME_IMPL)
+#define MMKIT_PHYS_FRAME_IMPL
+
+/* ---- start and end ------------------------------------------------------- */
+
+MMK_API uint64_t
+mmk_phys_meta_bytes(const struct mmk_phys_span *spans, size_t nr_spans)
+{
+	struct mmk_frame_plan plan;
+
+	mmk_frame_table_plan(spans, nr_spans, &plan);
+	return plan.bytes;
+}
+
+/*
+ * Pages for the metadata: the top of the highest run that can hold them, so
+ * that low memory, which is scarce, is left alone.
+ */
+MMK_PRIVATE bool
+mmk__phys_carve(const struct mmk_phys_config *config, uint64_t bytes,
+    struct mmk_phys_span *meta_out)
+{
+	struct mmk_phys_span run = { 0, 0 };
+	uint64_t nr_pages = mmk_pages_round_up(bytes);
+	bool found = false;
+
+	while (mmk_phys_span_next(config->spans, config->nr_spans, run.end_pa,
+	    &run)) {
+		if (mmk_pages_of_bytes(run.end_pa - run.start_pa) < nr_pages)
+			continue;
+		meta_out->start_pa = run.end_pa - mmk_bytes_of_pages(nr_pages);
+		meta_out->end_pa = run.end_pa;
+		found = true;
+	}
+	return found;
+}
+
+/* A run of RAM is free but for the metadata, if that was carved from it. */
+MMK_PRIVATE void
+mmk__phys_add_run(struct mmk_phys *phys, const struct mmk_phys_span *run,
+    const struct mmk_phys_span *meta)
+{
+	mmk_pfn end_pfn = mmk_pfn_of_pa(run->end_pa);
+
+	if (meta->end_pa == run->end_pa)
+		end_pfn = mmk_pfn_of_pa(meta->start_pa);
+	mmk_store_add_run(&phys->store, mmk_pfn_of_pa(run->start_pa), end_pfn);
+	for (; end_pfn < mmk_pfn_of_pa(run->end_pa); end_pfn++) {
+		struct mmk_frame *frame =
+		    mmk_frame_table_lookup(&phys->table, end_pfn);
+
+		frame->refs = 1;
+		frame->use = MMK_USE_META;
+		frame->flags = MMK_FRAME_HEAD;
+		mmk_store_account(&phys->store, MMK_USE_META, 1);
+	}
+}
+
+MMK_API enum mmk_err
+mmk_phys_init(struct mmk_phys *phys, const struct mmk_phys_config *config)
+{
+	struct mmk_phys_span meta = { 0, 0 }, run = { 0, 0 };
+	struct mmk_frame_plan plan;
+	void *memory = config->meta;
+
+	MMK_ASSERT(MMKIT_CPU_COUNT() <= MMKIT_CPU_MAX);
+	mmk_frame_table_plan(config->spans, config->nr_spans, &plan);
+	if (plan.nr_pages == 0 || (uintptr_t)memory % sizeof(uint64_t) != 0)
+		return MMK_ERR_INVAL;
+	if (plan.nr_granules >= UINT32_MAX >> MMK_GRANULE_ORDER)
+		return MMK_ERR_LIMIT;
+	if (memory == NULL) {
+		if (!mmk__phys_carve(config, plan.bytes, &meta))
+			return MMK_ERR_NOMEM;
+		memory = MMKIT_PHYS_TO_PTR(meta.start_pa);
+	} else if (config->meta_bytes < plan.bytes) {
+		return MMK_ERR_NOMEM;
+	}
+	(void)MMKIT_MEMSET(phys, 0, sizeof(*phys));
+	phys->nr_pages = plan.nr_pages;
+	phys->meta_bytes = plan.bytes;
+	phys->retained_idle = config->retained_idle;
+	phys->ctx = config->ctx;
+	mmk_frame_table_build(&phys->table, &plan, config->spans,
+	    config->nr_spans, memory);
+	mmk_store_init(&phys->store, &phys->table, &plan,
+	    mmk_pfn_of_pa(config->low_limit_pa));
+	while (mmk_phys_span_next(config->spans, config->nr_spans, run.end_pa,
+	    &run))
+		mmk__phys_add_run(phys, &run, &meta);
+	return MMK_OK;
+}
+
+MMK_API void
+mmk_phys_fini(struct mmk_phys *phys)
+{
+	for (uint32_t i = 0; i < phys->table.nr_frames; i++) {
+		struct mmk_frame *frame = &phys->table.frames[i];
+
+		if ((frame->flags & (MMK_FRAME_FREE | MMK_FRAME_CACHED)) == 0)
+			continue;
+		MMKIT_UNPOISON(mmk_frame_ptr(phys, frame),
+		    (size_t)mmk_bytes_of_pages(mmk_frame_nr_pages(frame)));
+	}
+	(void)MMKIT_MEMSET(phys, 0, sizeof(*phys));
+}
+
+/* ---- finding ------------------------------------------------------------- */
+
+MMK_API struct mmk_frame *
+mmk_frame_of_pa(const struct mmk_phys *phys, mmk_pa pa)
+{
+	mmk_pfn pfn = mmk_pfn_of_pa(pa);
+
+	/*
+	 * The head of the block is at pfn rounded down to the block's size. The
+	 * pages in between are tails, so the first head met is the right one,
+	 * or pfn lies in a hole above it. Tails carry no order: allocating and
+	 * freeing a large frame then writes one descriptor, not all of them.
+	 */
+	for (unsigned order = 0; order <= MMK_MAX_ORDER; order++) {
+		struct mmk_frame *frame = mmk_frame_table_lookup(&phys->table,
+		    mmk_round_down(pfn, (uint64_t)1 << order));
+
+		if (frame == NULL)
+			return NULL;
+		if ((MMKIT_ATOMIC_LOAD(&frame->flags) & MMK_FRAME_HEAD) != 0)
+			return frame->order >= order ? frame : NULL;
+	}
+	return NULL;
+}
+
+MMK_API mmk_pa
+mmk_frame_pa(const struct mmk_phys *phys, const struct mmk_frame *frame)
+{
+	return mmk_pa_of_pfn(mmk_frame_table_pfn(&phys->table, frame));
+}
+
+MMK_API uint32_t
+mmk_frame_index(const struct mmk_phys *phys, const struct mmk_frame *frame)
+{
+	return mmk_frame_table_index(&phys->table, frame);
+}
+
+MMK_API struct mmk_frame *
+mmk_frame_at(const struct mmk_phys *phys, uint32_t index)
+{
+	MMK_ASSERT(index < phys->table.nr_frames);
+	return &phys->table.frames[index];
+}
+
+/* ---- allocate and free --------------------------------------------------- */
+
+MMK_PRIVATE void
+mmk__frame_establish(struct mmk_phys *phys, struct mmk_frame *frame,
+    unsigned flags, enum mmk_use use)
+{
+	uint16_t state = MMK_FRAME_HEAD;
+
+	if ((flags & MMK_ALLOC_RETAINED) != 0)
+		state |= MMK_FRAME_RETAINED;
+	frame->use = (uint8_t)use;
+	frame->next = 0;
+	frame->prev = 0;
+	frame->owner = NULL;
+	frame->translations = NULL;
+	MMKIT_ATOMIC_STORE(&frame->refs,
+	    (flags & MMK_ALLOC_UNREFERENCED) != 0 ? 0u : 1u);
+	MMKIT_ATOMIC_STORE(&frame->flags, state);
+	MMKIT_UNPOISON(mmk_frame_ptr(phys, frame),
+	    (size_t)mmk_bytes_of_pages(mmk_frame_nr_pages(frame)));
+	if ((flags & MMK_ALLOC_ZERO) == 0)
+		return;
+	for (uint64_t i = 0; i < mmk_frame_nr_pages(frame); i++)
+		MMKIT_PAGE_ZERO(MMKIT_PHYS_TO_PTR(
+		    mmk_frame_pa(phys, frame) + mmk_bytes_of_pages(i)));
+}
+
+MMK_API enum mmk_err
+mmk_frame_alloc(struct mmk_phys *phys, unsigned order, unsigned flags,
+    enum mmk_use use, struct mmk_frame **frame_out)
+{
+	bool low_only = (flags & MMK_ALLOC_LOW) != 0;
+	struct mmk_frame *frame;
+
+	if (order > MMK_MAX_ORDER || (flags & ~MMK_ALLOC_FLAGS) != 0)
+		return MMK_ERR_INVAL;
+	if ((flags & MMK_ALLOC_UNREFERENCED) != 0 &&
+	    (flags & MMK_ALLOC_RETAINED) == 0)
+		return MMK_ERR_INVAL;
+	if (use == MMK_USE_FREE || use == MMK_USE_META ||
+	    (unsigned)use >= MMK_USE_MAX)
+		return MMK_ERR_INVAL;
+	if (MMKIT_FAIL_POINT())
+		return MMK_ERR_NOMEM;
+	frame = mmk_store_take(&phys->store, order, low_only, use);
+	if (frame == NULL) {
+		mmk_store_drain(&phys->store);
+		frame = mmk_store_take(&phys->store, order, low_only, use);
+	}
+	if (frame == NULL)
+		return MMK_ERR_NOMEM;
+	mmk__frame_establish(phys, frame, flags, use);
+	*frame_out = frame;
+	return MMK_OK;
+}
+
+/* Nobody has the frame any more: back to the cache or the zone. */
+MMK_PRIVATE void
+mmk__frame_release(struct mmk_phys *phys, struct mmk_frame *frame)
+{
+	MMK_ASSERT(frame->use != MMK_USE_META);
+	MMK_ASSERT(frame->mapped == 0);
+	MMK_ASSERT(MMKIT_ATOMIC_LOAD(&frame->pins) == 0);
+	MMK_ASSERT(MMKIT_ATOMIC_LOAD(&frame->loans) == 0);
+	MMKIT_POISON(mmk_frame_ptr(phys, frame),
+	    (size_t)mmk_bytes_of_pages(mmk_frame_nr_pages(frame)));
+	mmk_store_give(&phys->store, frame);
+}
+
+/* ---- counts -------------------------------------------------------------- */
+
+MMK_API void
+mmk_frame_ref(struct mmk_phys *phys, struct mmk_frame *frame)
+{
+	uint32_t refs;
+
+	(void)phys;
+	MMK_ASSERT(mmk_frame_is_held(frame));
+	refs = MMKIT_ATOMIC_ADD(&frame->refs, 1u);
+	MMK_ASSERT(refs != 0);
+	MMK_ASSERT(refs > 1 || (MMKIT_ATOMIC_LOAD(&frame->flags) &
+	                           MMK_FRAME_RETAINED) != 0);
+}
+
+MMK_API uint32_t
+mmk_frame_unref(struct mmk_phys *phys, struct mmk_frame *frame)
+{
+	bool is_retained;
+	uint32_t refs;
+
+	MMK_ASSERT(mmk_frame_is_held(frame));
+	/* Read first: without our reference the frame may be gone. */
+	is_retained = (MMKIT_ATOMIC_LOAD(&frame->flags) &
+	                  MMK_FRAME_RETAINED) != 0;
+	refs = MMKIT_ATOMIC_SUB(&frame->refs, 1u);
+	MMK_ASSERT(refs != UINT32_MAX);
+	if (refs > 0)
+		return refs;
+	if (!is_retained)
+		mmk__frame_release(phys, frame);
+	else if (phys->retained_idle != NULL)
+		phys->retained_idle(phys->ctx, frame);
+	return 0;
+}
+
+MMK_API enum mmk_err
+mmk_frame_free_retained(struct mmk_phys *phys, struct mmk_frame *frame)
+{
+	MMK_ASSERT(mmk_frame_is_held(frame));
+	MMK_ASSERT((MMKIT_ATOMIC_LOAD(&frame->flags) &
+	               MMK_FRAME_RETAINED) != 0);
+	if (MMKIT_ATOMIC_LOAD(&frame->refs) != 0 || frame->mapped != 0 ||
+	    MMKIT_ATOMIC_LOAD(&frame->pins) != 0 ||
+	    MMKIT_ATOMIC_LOAD(&frame->loans) != 0)
+		return MMK_ERR_BUSY;
+	mmk__frame_release(phys, frame);
+	return MMK_OK;
+}
+
+MMK_API enum mmk_err
+mmk_frame_pin(struct mmk_phys *phys, struct mmk_frame *frame)
+{
+	uint16_t pins;
+
+	(void)phys;
+	MMK_ASSERT(mmk_frame_is_held(frame));
+	pins = MMKIT_ATOMIC_LOAD(&frame->pins);
+	do {
+		if (pins == UINT16_MAX)
+			return MMK_ERR_LIMIT;
+	} while (!MMKIT_ATOMIC_CAS(&frame->pins, &pins, (uint16_t)(pins + 1u)));
+	return MMK_OK;
+}
+
+MMK_API void
+mmk_frame_unpin(struct mmk_phys *phys, struct mmk_frame *frame)
+{
+	uint16_t pins;
+
+	(void)phys;
+	MMK_ASSERT(mmk_frame_is_held(frame));
+	pins = MMKIT_ATOMIC_SUB(&frame->pins, (uint16_t)1);
+	MMK_ASSERT(pins != UINT16_MAX);
+}
+
+MMK_API void
+mmk_frame_set_use(struct mmk_phys *phys, struct mmk_frame *frame,
+    enum mmk_use use)
+{
+	int64_t nr_pages = (int64_t)mmk_frame_nr_pages(frame);
+
+	MMK_ASSERT(mmk_frame_is_held(frame));
+	MMK_ASSERT(frame->use != MMK_USE_META);
+	MMK_ASSERT(use != MMK_USE_FREE && use != MMK_USE_META);
+	MMK_ASSERT((unsigned)use < MMK_USE_MAX);
+	/* Less first, so that a change of use is no peak. */
+	mmk_store_account(&phys->store, frame->use, -nr_pages);
+	mmk_store_account(&phys->store, (unsigned)use, nr_pages);
+	frame->use = (uint8_t)use;
+}
+
+MMK_API bool
+mmk_pa_ref(struct mmk_phys *phys, mmk_pa pa)
+{
+	struct mmk_frame *frame = mmk_frame_of_pa(phys, pa);
+
+	if (frame == NULL)
+		return false;
+	mmk_frame_ref(phys, frame);
+	return true;
+}
+
+MMK_API bool
+mmk_pa_unref(struct mmk_phys *phys, mmk_pa pa)
+{
+	struct mmk_frame *frame = mmk_frame_of_pa(phys, pa);
+
+	if (frame == NULL)
+		return false;
+	(void)mmk_frame_unref(phys, frame);
+	return true;
+}
+
+/* ---- numbers and audits -------------------------------------------------- */
+
+MMK_API void
+mmk_phys_drain(struct mmk_phys *phys)
+{
+	mmk_store_drain(&phys->store);
+}
+
+MMK_API void
+mmk_phys_stats_read(const struct mmk_phys *phys, struct mmk_phys_stats *out)
+{
+	(void)MMKIT_MEMSET(out, 0, sizeof(*out));
+	out->nr_pages = phys->nr_pages;
+	out->meta_bytes = phys->meta_bytes;
+	out->peak_used_pages = mmk_store_peak(&phys->store);
+	for (unsigned i = 0; i < MMKIT_CPU_MAX; i++) {
+		const struct mmk_store_cpu *cpu = &phys->store.cpus[i];
+
+		for (unsigned z = 0; z < MMK_ZONE_MAX; z++)
+			out->nr_cached_pages +=
+			    MMKIT_ATOMIC_LOAD(&cpu->nr_cached[z]);
+		for (unsigned use = 0; use < MMK_USE_MAX; use++)
+			out->nr_used_pages[use] +=
+			    MMKIT_ATOMIC_LOAD(&cpu->used[use]);
+	}
+	for (unsigned z = 0; z < MMK_ZONE_MAX; z++) {
+		const struct mmk_buddy *zone = &phys->store.zones[z];
+
+		out->nr_free_pages += MMKIT_ATOMIC_LOAD(&zone->nr_free_pages);
+		for (unsigned order = 0; order <= MMK_MAX_ORDER; order++)
+			out->nr_free_blocks[order] +=
+			    MMKIT_ATOMIC_LOAD(&zone->nr_free_blocks[order]);
+	}
+	out->nr_free_pages += out->nr_cached_pages;
+}
+
+/* What a walk over all descriptors finds. */
+struct mmk__phys_census {
+	uint64_t nr_pages;
+	uint64_t nr_free_pages[MMK_ZONE_MAX];
+	uint64_t nr_free_blocks[MMK_ZONE_MAX];
+	uint64_t nr_cached[MMK_ZONE_MAX];
+	uint64_t used[MMK_USE_MAX];
+};
+
+/* The state of one block is possible; it is added to the census. */
+MMK_PRIVATE bool
+mmk__census_add(const struct mmk_phys *phys, const struct mmk_frame *frame,
+    struct mmk__phys_census *census)
+{
+	enum mmk_zone z = mmk_store_zone(&phys->store, frame);
+	uint64_t nr_pages = mmk_frame_nr_pages(frame);
+
+	census->nr_pages += nr_pages;
+	if (mmk_frame_is_held(frame)) {
+		if (frame->use == MMK_USE_FREE || frame->use >= MMK_USE_MAX)
+			return false;
+		census->used[frame->use] += nr_pages;
+		return frame->refs > 0 ||
+		    (frame->flags & MMK_FRAME_RETAINED) != 0;
+	}
+	if (frame->use != MMK_USE_FREE || frame->mapped != 0 ||
+	    frame->pins != 0 || frame->loans != 0)
+		return false;
+	if ((frame->flags & MMK_FRAME_FREE) != 0) {
+		census->nr_free_blocks[z]++;
+		census->nr_free_pages[z] += nr_pages;
+		return (frame->flags & MMK_FRAME_CACHED) == 0;
+	}
+	census->nr_cached[z] += nr_pages;
+	return frame->order == 0;
+}
+
+/* The block at pfn, if one starts there; *pfn moves past it, or by one. */
+MMK_PRIVATE bool
+mmk__census_block(const struct mmk_phys *phys, mmk_pfn *pfn,
+    struct mmk__phys_census *census)
+{
+	const struct mmk_frame_table *table = &phys->table;
+	const struct mmk_frame *frame = mmk_frame_table_lookup(table, *pfn);
+	mmk_pfn end_pfn = *pfn + 1;
+
+	if (frame == NULL || mmk_frame_table_pfn(table, frame) != *pfn)
+		return false;
+	if ((frame->flags & MMK_FRAME_HEAD) != 0) {
+		if (frame->order > MMK_MAX_ORDER ||
+		    (*pfn & (mmk_frame_nr_pages(frame) - 1)) != 0)
+			return false;
+		if (!mmk__census_add(phys, frame, census))
+			return false;
+		end_pfn = *pfn + mmk_frame_nr_pages(frame);
+	} else if (frame->flags != 0) {
+		return false;
+	}
+	for (++*pfn; *pfn < end_pfn; ++*pfn) {
+		frame = mmk_frame_table_lookup(table, *pfn);
+		if (frame == NULL || frame->flags != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Every block once, in order of address. */
+MMK_PRIVATE bool
+mmk__phys_census(const struct mmk_phys *phys, struct mmk__phys_census *census)
+{
+	const struct mmk_frame_table *table = &phys->table;
+	mmk_pfn pfn = 0;
+
+	for (uint64_t i = 0; i < table->nr_sections; i++) {
+		const struct mmk_section *section = &table->sections[i];
+		mmk_pfn start = (table->first_section + i) << MMK_SECTION_ORDER;
+		mmk_pfn first = start +
+		    ((uint64_t)section->first_granule << MMK_GRANULE_ORDER);
+		mmk_pfn end = start +
+		    ((uint64_t)section->end_granule << MMK_GRANULE_ORDER);
+
+		if (pfn < first)
+			pfn = first;
+		while (pfn < end)
+			if (!mmk__census_block(phys, &pfn, census))
+				return false;
+	}
+	return true;
+}
+
+/* What the store thinks is what the census found. */
+MMK_PRIVATE bool
+mmk__census_agrees(const struct mmk_store *store,
+    const struct mmk__phys_census *census)
+{
+	for (unsigned z = 0; z < MMK_ZONE_MAX; z++) {
+		uint64_t nr_blocks;
+
+		if (!mmk_buddy_check(&store->zones[z], &nr_blocks))
+			return false;
+		if (nr_blocks != census->nr_free_blocks[z] ||
+		    store->zones[z].nr_free_pages != census->nr_free_pages[z])
+			return false;
+		if (!mmk_store_check_caches(store, (enum mmk_zone)z,
+		    census->nr_cached[z]))
+			return false;
+	}
+	for (unsigned use = 0; use < MMK_USE_MAX; use++) {
+		uint64_t nr_pages = 0;
+
+		for (unsigned i = 0; i < MMKIT_CPU_MAX; i++)
+			nr_pages += store->cpus[i].used[use];
+		if (nr_pages != census->used[use])
+			return false;
+	}
+	return true;
+}
+
+MMK_API bool
+mmk_phys_check(struct mmk_phys *phys)
+{
+	struct mmk__phys_census census;
+
+	(void)MMKIT_MEMSET(&census, 0, sizeof(census));
+	if (!mmk__phys_census(phys, &census))
+		return false;
+	if (census.nr_pages != phys->nr_pages)
+		return false;
+	return mmk__census_agrees(&phys->store, &census);
+}
+#endif /* MMKIT_IMPLEMENTATION */

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mmkit/phys/table.h: one descriptor for every page of RAM
+ *
+ * WHAT    The firmware's list of RAM becomes an array of descriptors. The
+ *         address space is cut into sections of 2^15 pages; a section's
+ *         descriptors run from its first to its last page of RAM, rounded out
+ *         to granules of 64 pages, and sections without RAM have none:
+ *
+ *           pages    |ram ram -- ram ram|-- -- -- --|-- -- ram ram|
+ *           sections |         0        |     1     |      2      |
+ *           array     [0: granules 0..k ]            [2: granules m..n]
+ *
+ *         page -> descriptor: one load from the section table, one addition.
+ *         descriptor -> page: one load from the granule table, one addition.
+ *         A hole inside a section costs a descriptor a page, one between
+ *         sections 8 bytes for each 2^15 pages of it.
+ * LAYER   phys. Includes base/port.h. Knows no allocator and no locks.
+ * LOCKS   none: the table is immutable once built; the fields of a descriptor
+ *         say who guards them
+ * COST    plan and build: O(spans^2 + pages); lookups O(1). 40 bytes and 1/8
+ *         a page, and 8 bytes a section.
+ * SOURCE  own; the section table is the idea of Linux's sparsemem.
+ *
+ * I1      table_lookup(table_pfn(f)) == f          tested by: mmk_phys_check
+ */
+#ifndef MMKIT_PHYS_TABLE_H
+#define MMKIT_PHYS_TABLE_H
+
+#include "../base/port.h"
+
+MMK_BEGIN_DECLS
+
+#define MMK_SECTION_ORDER 15u
+#define MMK_GRANULE_ORDER 6u
+#define MMK_SECTION_PAGES ((uint64_t)1 << MMK_SECTION_ORDER)
+#define MMK_GRANULE_PAGES ((uint64_t)1 << MMK_GRANULE_ORDER)
+
+/* What a frame is used for; one count per use is kept for audits. */
+enum mmk_use {
+	MMK_USE_FREE = 0,
+	MMK_USE_KERNEL, /* handed to the kernel by mmk_frame_alloc */
+	MMK_USE_POOL,   /* small objects */
+	MMK_USE_TABLE,  /* page tables */
+	MMK_USE_ANON,   /* a page of an anon */
+	MMK_USE_META,   /* the frame table itself */
+	MMK_USE_MAX
+};
+
+/*
+ * Bits of mmk_frame.flags. A page belongs to exactly one block (free, cached
+ * or held); HEAD is set in the descriptor of its first page, and in no other.
+ */
+#define MMK_FRAME_HEAD 0x0001u
+#define MMK_FRAME_FREE 0x0002u     /* on a zone's free list */
+#define MMK_FRAME_CACHED 0x0004u   /* free, kept near one CPU */
+#define MMK_FRAME_RETAINED 0x0008u /* MMK_ALLOC_RETAINED */
+/* Clear after mmk_frame_alloc; from here up the bits are pmap's and vm's. */
+#define MMK_FRAME_MODIFIED 0x0100u   /* harvested from translations */
+#define MMK_FRAME_REFERENCED 0x0200u /* harvested from translations */
+
+/*
+ * Guards: [I] immutable after init  [a] atomic  [Z] the zone's lock
+ *         [R] the reverse map's bucket lock  [O] whoever owns the frame
+ */
+struct mmk_frame {
+	uint32_t refs;      /* [a] owners */
+	uint32_t mapped;    /* [R] tracked translations; of a table: entries
+	                     * in use */
+	uint16_t pins;      /* [a] */
+	uint16_t loans;     /* [a] */
+	uint16_t flags;     /* [a] MMK_FRAME_* */
+	uint8_t order;      /* [Z] log2 of its pages; only the head's counts.
+	                     * Immutable while held */
+	uint8_t use;        /* [O] enum mmk_use; mmk_frame_set_use changes it */
+	uint32_t next;      /* [Z] free list, as index + 1, 0 = none; while */
+	uint32_t prev;      /* held both are [O], for a list of the owner's */
+	void *owner;        /* [O] anon, pmap, slab: told by `use` */
+	void *translations; /* [R] list of reverse-map entries */
+};
+MMK_STATIC_ASSERT(sizeof(struct mmk_frame) <= 40, "a page's descriptor");
+
+/* One span of the firmware's memory map. */
+struct mmk_phys_span {
+	mmk_pa start_pa; /* bytes, any alignment; what is left of a page is */
+	mmk_pa end_pa;   /* not used, unless another span has the rest */
+};
+
+/* [I] all of it. The pages of a section that have descriptors, in granules. */
+struct mmk_section {
+	uint32_t base; /* index of the section's page 0, modulo 2^32 */
+	uint16_t first_granule;
+	uint16_t end_granule; /* 0: no RAM here */
+};
+
+/* What a span list needs, before there is a table. */
+struct mmk_frame_plan {
+	uint64_t first_section;
+	uint64_t nr_sections;
+	uint64_t nr_granules;
+	uint64_t nr_pages; /* whole pages of RAM */
+	mmk_pfn first_pfn;
+	mmk_pfn end_pfn;
+	uint64_t bytes; /* of metadata */
+};
+
+/* [I] all of it, and all it points to but the descriptors. */
+struct mmk_frame_table {
+	struct mmk_frame *frames;
+	mmk_pfn *granules; /* first page of each 64 descriptors */
+	struct mmk_section *sections;
+	uint64_t first_section;
+	uint64_t nr_sections;
+	uint32_t nr_frames; /* descriptors, those of holes included */
+};
+
+/*
+ * mmk_phys_span_next: the lowest run of whole RAM pages at or above from_pa:
+ * what a sorted and merged list would have next. The list is read, not sorted:
+ * it may be in any order, overlap, and hold empty or reversed spans (skipped).
+ *
+ * out      *run_out, page aligned, not empty; untouched if there is none.
+ * cost     O(spans * spans merged into the run).
+ */
+MMK_API bool mmk_phys_span_next(const struct mmk_phys_span *spans,
+    size_t nr_spans, mmk_pa from_pa, struct mmk_phys_span *run_out);
+
+/* What the spans need; all zero if they hold no whole page. */
+MMK_API void mmk_frame_table_plan(const struct mmk_phys_span *spans,
+    size_t nr_spans, struct mmk_frame_plan *plan_out);
+
+/*
+ * mmk_frame_table_build: lay the table out in `meta`, every descriptor zero.
+ *
+ * pre      `plan` is of these spans; meta has plan->bytes, aligned to 8, and
+ *          outlives the table; fewer than 2^32 - 1 descriptors.
+ */
+MMK_API void mmk_frame_table_build(struct mmk_frame_table *table,
+    const struct mmk_frame_plan *plan, const struct mmk_phys_span *spans,
+    size_t nr_spans, void *meta);
+
+/* The descriptor of a page; NULL: it has none. Holes may have one. */
+static inline struct mmk_frame *
+mmk_frame_table_lookup(const struct mmk_frame_table *table, mmk_pfn pfn)
+{
+	uint64_t i = (pfn >> MMK_SECTION_ORDER) - table->first_section;
+	uint32_t page = (uint32_t)(pfn & (MMK_SECTION_PAGES - 1));
+	const struct mmk_section *section;
+
+	if (i >= table->nr_sections)
+		return NULL;
+	section = &table->sections[i];
+	if (page >> MMK_GRANULE_ORDER < section->first_granule ||
+	    page >> MMK_GRANULE_ORDER >= section->end_granule)
+		return NULL;
+	return &table->frames[(uint32_t)(section->base + page)];
+}
+
+static inline uint32_t
+mmk_frame_table_index(const struct mmk_frame_table *table,
+    const struct mmk_frame *frame)
+{
+	return (uint32_t)(frame - table->frames);
+}
+
+static inline mmk_pfn
+mmk_frame_table_pfn(const struct mmk_frame_table *table,
+    const struct mmk_frame *frame)
+{
+	uint32_t index = mmk_frame_table_index(table, frame);
+
+	return table->granules[index >> MMK_GRANULE_ORDER] +
+	    (index & (MMK_GRANULE_PAGES - 1));
+}
+
+/* pre: x != 0. The number of zero bits below its lowest one. */
+static inline unsigned
+mmk_lowest_bit(uint64_t x)
+{
+	return mmk_order_of_pages(x & (~x + 1));
+}
+
+MMK_END_DECLS
+#endif /* MMKIT_PHYS_TABLE_H */
+
+#if defined(MMKIT_IMPLEMENTATION) && !defined(MMKIT_PHYS_TABLE_IMPL)
+#define MMKIT_PHYS_TABLE_IMPL
+
+/* The end of the run of bytes that starts at start_pa, whatever the order. */
+MMK_PRIVATE mmk_pa
+mmk__span_run_end(const struct mmk_phys_span *spans, size_t nr_spans,
+    mmk_pa start_pa)
+{
+	mmk_pa end_pa = start_pa;
+	bool grown = true;
+
+	while (grown) {
+		grown = false;
+		for (size_t i = 0; i < nr_spans; i++) {
+			if (spans[i].start_pa > end_pa ||
+			    spans[i].end_pa <= end_pa)
+				continue;
+			end_pa = spans[i].end_pa;
+			grown = true;
+		}
+	}
+	return end_pa;
+}
+
+/*
+ * The lowest start of a span, or of what is left of one, at or above from_pa;
+ * false: none. Of an empty or reversed span nothing follows it.
+ */
+MMK_PRIVATE bool
+mmk__span_lowest(const struct mmk_phys_span *spans, size_t nr_spans,
+    mmk_pa from_pa, mmk_pa *start_out)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < nr_spans; i++) {
+		mmk_pa start_pa = spans[i].start_pa;
+
+		if (spans[i].end_pa <= from_pa)
+			continue;
+		if (start_pa < from_pa)
+			start_pa = from_pa;
+		if (found && start_pa >= *start_out)
+			continue;
+		*start_out = start_pa;
+		found = true;
+	}
+	return found;
+}
+
+MMK_API bool
+mmk_phys_span_next(const struct mmk_phys_span *spans, size_t nr_spans,
+    mmk_pa from_pa, struct mmk_phys_span *run_out)
+{
+	mmk_pa start_pa = 0, end_pa;
+
+	while (mmk__span_lowest(spans, nr_spans, from_pa, &start_pa)) {
+		end_pa = mmk__span_run_end(spans, nr_spans, start_pa);
+		from_pa = end_pa;
+		/* In pages, so that rounding up at the top cannot wrap. */
+		if (mmk_pages_round_up(start_pa) >= mmk_pages_of_bytes(end_pa))
+			continue;
+		run_out->start_pa =
+		    mmk_bytes_of_pages(mmk_pages_round_up(start_pa));
+		run_out->end_pa = mmk_page_floor(end_pa);
+		return true;
+	}
+	return false;
+}
+
+/* State of one pass over the runs: the first counts, the second fills in. */
+struct mmk__table_pass {
+	struct mmk_frame_table *table; /* NULL: only count */
+	uint64_t nr_granules;          /* so far */
+	uint64_t section;              /* of the last piece */
+	unsigned end_granule;          /* of the last piece; 0: none yet */
+};
+
+MMK_PRIVATE void
+mmk__table_fill(const struct mmk__table_pass *pass, uint64_t section,
+    unsigned first, unsigned end)
+{
+	struct mmk_frame_table *table = pass->table;
+	struct mmk_section *s =
+	    &table->sections[section - table->first_section];
+
+	if (s->end_granule == 0) {
+		s->base = (uint32_t)((pass->nr_granules - first) <<
+		    MMK_GRANULE_ORDER);
+		s->first_granule = (uint16_t)first;
+	}
+	s->end_granule = (uint16_t)end;
+	for (unsigned g = first; g < end; g++)
+		table->granules[pass->nr_granules + (g - first)] =
+		    (section << MMK_SECTION_ORDER) +
+		    ((uint64_t)g << MMK_GRANULE_ORDER);
+}
+
+/* Granules [first, end) of `section` hold RAM; so may a hole before them. */
+MMK_PRIVATE void
+mmk__table_piece(struct mmk__table_pass *pass, uint64_t section,
+    unsigned first, unsigned end)
+{
+	if (pass->end_granule != 0 && pass->section == section)
+		first = pass->end_granule;
+	if (pass->table != NULL)
+		mmk__table_fill(pass, section, first, end);
+	pass->nr_granules += end - first;
+	pass->section = section;
+	pass->end_granule = end;
+}
+
+/*
+ * Sections full of RAM, counted at once: a wild span, up to the end of all
+ * addresses, must not take for ever to be refused. Returns the page after them.
+ */
+MMK_PRIVATE mmk_pfn
+mmk__table_count_full(struct mmk__table_pass *pass, mmk_pfn first_pfn,
+    mmk_pfn end_pfn)
+{
+	uint64_t nr_sections = (end_pfn - first_pfn) >> MMK_SECTION_ORDER;
+
+	if (pass->table != NULL || nr_sections == 0 ||
+	    (first_pfn & (MMK_SECTION_PAGES - 1)) != 0)
+		return first_pfn;
+	pass->section = (first_pfn >> MMK_SECTION_ORDER) + nr_sections - 1;
+	pass->end_granule = (unsigned)(MMK_SECTION_PAGES / MMK_GRANULE_PAGES);
+	pass->nr_granules += nr_sections * pass->end_granule;
+	return first_pfn + (nr_sections << MMK_SECTION_ORDER);
+}
+
+MMK_PRIVATE void
+mmk__table_run(struct mmk__table_pass *pass, mmk_pfn first_pfn, mmk_pfn end_pfn)
+{
+	uint64_t section;
+	mmk_pfn start, stop;
+
+	for (;;) {
+		first_pfn = mmk__table_count_full(pass, first_pfn, end_pfn);
+		if (first_pfn >= end_pfn)
+			return;
+		section = first_pfn >> MMK_SECTION_ORDER;
+		start = section << MMK_SECTION_ORDER;
+		stop = start + MMK_SECTION_PAGES;
+
+		if (stop > end_pfn)
+			stop = end_pfn;
+		mmk__table_piece(pass, section,
+		    (unsigned)((first_pfn - start) >> MMK_GRANULE_ORDER),
+		    (unsigned)((stop - start + MMK_GRANULE_PAGES - 1) >>
+		        MMK_GRANULE_ORDER));
+		first_pfn = stop;
+	}
+}
+
+MMK_API void
+mmk_frame_table_plan(const struct mmk_phys_span *spans, size_t nr_spans,
+    struct mmk_frame_plan *plan_out)
+{
+	struct mmk__table_pass pass = { NULL, 0, 0, 0 };
+	struct mmk_phys_span run = { 0, 0 };
+
+	MMKIT_MEMSET(plan_out, 0, sizeof(*plan_out));
+	while (mmk_phys_span_next(spans, nr_spans, run.end_pa, &run)) {
+		mmk_pfn first_pfn = mmk_pfn_of_pa(run.start_pa);
+		mmk_pfn end_pfn = mmk_pfn_of_pa(run.end_pa);
+
+		if (plan_out->nr_pages == 0) {
+			plan_out->first_pfn = first_pfn;
+			plan_out->first_section =
+			    first_pfn >> MMK_SECTION_ORDER;
+		}
+		mmk__table_run(&pass, first_pfn, end_pfn);
+		plan_out->nr_pages += end_pfn - first_pfn;
+		plan_out->end_pfn = end_pfn;
+	}
+	if (plan_out->nr_pages == 0)
+		return;
+	plan_out->nr_sections = pass.section - plan_out->first_section + 1;
+	plan_out->nr_granules = pass.nr_granules;
+	plan_out->bytes = plan_out->nr_granules *
+	        (MMK_GRANULE_PAGES * sizeof(struct mmk_frame) +
+	            sizeof(mmk_pfn)) +
+	    plan_out->nr_sections * sizeof(struct mmk_section);
+}
+
+MMK_API void
+mmk_frame_table_build(struct mmk_frame_table *table,
+    const struct mmk_frame_plan *plan, const struct mmk_phys_span *spans,
+    size_t nr_spans, void *meta)
+{
+	struct mmk__table_pass pass = { table, 0, 0, 0 };
+	struct mmk_phys_span run = { 0, 0 };
+	uint64_t nr_frames = plan->nr_granules << MMK_GRANULE_ORDER;
+
+	MMK_ASSERT(nr_frames < UINT32_MAX);
+	MMK_ASSERT((uintptr_t)meta % sizeof(uint64_t) == 0);
+	(void)MMKIT_MEMSET(meta, 0, (size_t)plan->bytes);
+	table->frames = (struct mmk_frame *)meta;
+	table->granules = (mmk_pfn *)(void *)(table->frames + nr_frames);
+	table->sections =
+	    (struct mmk_section *)(void *)(table->granules + plan->nr_granules);
+	table->first_section = plan->first_section;
+	table->nr_sections = plan->nr_sections;
+	table->nr_frames = (uint32_t)nr_frames;
+	while (mmk_phys_span_next(spans, nr_spans, run.end_pa, &run))
+		mmk__table_run(&pass, mmk_pfn_of_pa(run.start_pa),
+		    mmk_pfn_of_pa(run.end_pa));
+	MMK_ASSERT(pass.nr_granules == plan->nr_granules);
+}
+#endif /* MMKIT_IMPLEMENTATION */

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mmkit/pmap/page.h: what is done to all translations of one frame
+ *
+ * WHAT    Page-out, copy-on-write and write-back think in pages, not in
+ *         addresses: take this page away from everyone, make it read-only for
+ *         everyone, was it written by anyone?
+ *
+ *         Flushing waits for other CPUs, so it is done with no lock held:
+ *         under the locks a batch of translations is changed and noted, then
+ *         the locks go, the batch is flushed, and so on until none is left.
+ *
+ * LAYER   pmap. Includes rmap.h.
+ * LOCKS   each takes the frame's bucket and, inside, the pmaps in turn. Called
+ *         with no lock above VM held.
+ * COST    O(translations), times (translations / MMK_PAGE_BATCH + 1)
+ * SOURCE  own
+ */
+#ifndef MMKIT_PMAP_PAGE_H
+#define MMKIT_PMAP_PAGE_H
+
+#include "rmap.h"
+
+MMK_BEGIN_DECLS
+
+/*
+ * Each returns with every TLB clean: no CPU has a translation that the call
+ * changed. A page that another CPU is taking away through a gather not yet
+ * finished is not waited for: the lock of the page's owner must see to that.
+ */
+
+/* Remove every translation, wired ones too. None: nothing happens. */
+MMK_API void mmk_page_remove_all(struct mmk_pmap_sys *sys,
+    struct mmk_frame *frame);
+/* Take the right to write from every translation. */
+MMK_API void mmk_page_write_protect(struct mmk_pmap_sys *sys,
+    struct mmk_frame *frame);
+
+/* Written through any translation, living or gone, since the last clear. */
+MMK_API bool mmk_page_is_modified(struct mmk_pmap_sys *sys,
+    struct mmk_frame *frame);
+/* The old answer; what is written after the return is seen again. */
+MMK_API bool mmk_page_clear_modified(struct mmk_pmap_sys *sys,
+    struct mmk_frame *frame);
+/* The same for any access. */
+MMK_API bool mmk_page_is_referenced(struct mmk_pmap_sys *sys,
+    struct mmk_frame *frame);
+MMK_API bool mmk_page_clear_referenced(struct mmk_pmap_sys *sys,
+    struct mmk_frame *frame);
+
+MMK_END_DECLS
+#endif /* MMKIT_PMAP_PAGE_H */
+
+#if defined(MMKIT_IMPLEMENTATION) && !defined(MMKIT_PMAP_PAGE_IMPL)
+#define MMKIT_PMAP_PAGE_IMPL
+
+#define MMK_PAGE_BATCH 16u
+
+/* Translations changed and not yet flushed. */
+struct mmk__batch {
+	struct mmk_pmap *pmaps[MMK_PAGE_BATCH];
+	mmk_va vas[MMK_PAGE_BATCH];
+	uint8_t levels[MMK_PAGE_BATCH]; /* of tables that went with the leaf */
+	uint32_t nr;
+	uint32_t tables; /* chain of tables to free after the flush */
+};
+
+/*
+ * Note one. nr_flushing keeps mmk_pmap_fini waiting, for once the locks are
+ * gone nothing else says that the pmap is still wanted.
+ *
+ * locks    pmap->lock held.
+ */
+MMK_PRIVATE void
+mmk__batch_add(struct mmk__batch *batch, struct mmk_pmap *pmap, mmk_va va,
+    unsigned levels)
+{
+	(void)MMKIT_ATOMIC_ADD(&pmap->nr_flushing, 1u);
+	batch->pmaps[batch->nr] = pmap;
+	batch->vas[batch->nr] = va;
+	batch->levels[batch->nr] = (uint8_t)levels;
+	batch->nr++;
+}
+
+/*
+ * Where a table went, all that it translated is flushed: a gather of another
+ * CPU may have taken its other leaves away and not come to flush them yet.
+ *
+ * locks    none above VM held.
+ */
+MMK_PRIVATE void
+mmk__batch_flush(struct mmk_pmap_sys *sys, struct mmk__batch *batch)
+{
+	for (uint32_t i = 0; i < batch->nr; i++) {
+		mmk_va span_bytes = (mmk_va)1
+		    << mmk__pt_shift(&sys->shape, batch->levels[i]);
+		mmk_va start_va = mmk_round_down(batch->vas[i], span_bytes);
+
+		mmk__flush(batch->pmaps[i], start_va, start_va + span_bytes);
+	}
+	mmk__tables_free(sys, batch->tables);
+	for (uint32_t i = 0; i < batch->nr; i++)
+		(void)MMKIT_ATOMIC_SUB(&batch->pmaps[i]->nr_flushing, 1u);
+}
+
+/* Take one translation off the frame. locks: the frame's bucket. */
+MMK_PRIVATE void
+mmk__page_remove_one(const struct mmk__rmap *entry, struct mmk__batch *batch)
+{
+	struct mmk_pmap *pmap = entry->pmap;
+	mmk_va va = entry->va;
+	struct mmk__path path;
+
+	MMKIT_LOCK(&pmap->lock);
+	MMK_ASSERT(mmk__path_leaf(pmap, va, &path) != NULL);
+	mmk__leaf_clear(pmap, va, &path);
+	mmk__batch_add(batch, pmap, va,
+	    mmk__path_shrink(pmap, &path, &batch->tables));
+	MMKIT_UNLOCK(&pmap->lock);
+}
+
+/*
+ * Take `flags` from one translation; what it had of them is returned, and it
+ * is noted if it had any. locks: the frame's bucket.
+ */
+MMK_PRIVATE unsigned
+mmk__page_take_one(const struct mmk__rmap *entry, unsigned flags,
+    struct mmk__batch *batch)
+{
+	struct mmk_pmap *pmap = entry->pmap;
+	const struct mmk_pt_shape *shape = &pmap->sys->shape;
+	struct mmk__path path;
+	uint64_t *slot;
+
+	MMKIT_LOCK(&pmap->lock);
+	slot = mmk__path_leaf(pmap, entry->va, &path);
+	MMK_ASSERT(slot != NULL);
+	flags &= mmk_pt_flags(shape, 0, mmk__pte_change(shape, slot, 0, flags));
+	if (flags != 0)
+		mmk__batch_add(batch, pmap, entry->va, 0);
+	MMKIT_UNLOCK(&pmap->lock);
+	return flags;
+}
+
+/* Take `flags` from every translation of the frame; true: one had some. */
+MMK_PRIVATE bool
+mmk__page_take(struct mmk_pmap_sys *sys, struct mmk_frame *frame,
+    unsigned flags)
+{
+	MMKIT_LOCK_T *bucket = mmk__rmap_lock(sys, frame);
+	struct mmk__batch batch;
+	unsigned had = 0;
+
+	do {
+		const struct mmk__rmap *entry;
+
+		batch.nr = 0;
+		batch.tables = 0;
+		MMKIT_LOCK(bucket);
+		entry = (const struct mmk__rmap *)frame->translations;
+		for (; entry != NULL && batch.nr < MMK_PAGE_BATCH;
+		     entry = entry->next)
+			had |= mmk__page_take_one(entry, flags, &batch);
+		MMKIT_UNLOCK(bucket);
+		mmk__batch_flush(sys, &batch);
+	} while (batch.nr == MMK_PAGE_BATCH);
+	return had != 0;
+}
+
+/*
+ * Any living translation of the frame has one of `flags`. Ask this first and
+ * frame->flags second: a translation that goes leaves its answer there.
+ */
+MMK_PRIVATE bool
+mmk__page_has(struct mmk_pmap_sys *sys, struct mmk_frame *frame,
+    unsigned flags)
+{
+	MMKIT_LOCK_T *bucket = mmk__rmap_lock(sys, frame);
+	const struct mmk__rmap *entry;
+	bool has = false;
+
+	MMKIT_LOCK(bucket);
+	entry = (const struct mmk__rmap *)frame->translations;
+	for (; entry != NULL && !has; entry = entry->next) {
+		struct mmk__path path;
+		const uint64_t *slot;
+
+		MMKIT_LOCK(&entry->pmap->lock);
+		slot = mmk__path_leaf(entry->pmap, entry->va, &path);
+		MMK_ASSERT(slot != NULL);
+		has = (mmk_pt_flags(&sys->shape, 0, MMKIT_ATOMIC_LOAD(slot)) &
+		          flags) != 0;
+		MMKIT_UNLOCK(&entry->pmap->lock);
+	}
+	MMKIT_UNLOCK(bucket);
+	return has;
+}
+
+/* Clear a bit of frame->flags; true: it was set. */
+MMK_PRIVATE bool
+mmk__page_forget(struct mmk_frame *frame, unsigned bit)
+{
+	uint16_t keep = (uint16_t)~bit;
+
+	return (MMKIT_ATOMIC_AND(&frame->flags, keep) & bit) != 0;
+}
+
+#ifndef mmk_page_remove_all
+MMK_API void
+mmk_page_remove_all(struct mmk_pmap_sys *sys, struct mmk_frame *frame)
+{
+	MMKIT_LOCK_T *bucket = mmk__rmap_lock(sys, frame);
+	struct mmk__batch batch;
+
+	do {
+		batch.nr = 0;
+		batch.tables = 0;
+		MMKIT_LOCK(bucket);
+		while (frame->translations != NULL && batch.nr < MMK_PAGE_BATCH)
+			mmk__page_remove_one(
+			    (const struct mmk__rmap *)frame->translations,
+			    &batch);
+		MMKIT_UNLOCK(bucket);
+		mmk__batch_flush(sys, &batch);
+	} while (batch.nr == MMK_PAGE_BATCH);
+}
+#endif
+
+#ifndef mmk_page_write_protect
+MMK_API void
+mmk_page_write_protect(struct mmk_pmap_sys *sys, struct mmk_frame *frame)
+{
+	(void)mmk__page_take(sys, frame, MMK_PROT_WRITE);
+}
+#endif
+
+#ifndef mmk_page_is_modified
+MMK_API bool
+mmk_page_is_modified(struct mmk_pmap_sys *sys, struct mmk_frame *frame)
+{
+	return mmk__page_has(sys, frame, MMK_PMAP_MODIFIED) ||
+	    (MMKIT_ATOMIC_LOAD(&frame->flags) & MMK_FRAME_MODIFIED) != 0;
+}
+#endif
+
+#ifndef mmk_page_clear_modified
+MMK_API bool
+mmk_page_clear_modified(struct mmk_pmap_sys *sys, struct mmk_frame *frame)
+{
+	bool was_modified = mmk__page_take(sys, frame, MMK_PMAP_MODIFIED);
+
+	return mmk__page_forget(frame, MMK_FRAME_MODIFIED) || was_modified;
+}
+#endif
+
+#ifndef mmk_page_is_referenced
+MMK_API bool
+mmk_page_is_referenced(struct mmk_pmap_sys *sys, struct mmk_frame *frame)
+{
+	return mmk__page_has(sys, frame, MMK_PMAP_ACCESSED) ||
+	    (MMKIT_ATOMIC_LOAD(&frame->flags) & MMK_FRAME_REFERENCED) != 0;
+}
+#endif
+
+#ifndef mmk_page_clear_referenced
+MMK_API bool
+mmk_page_clear_referenced(struct mmk_pmap_sys *sys, struct mmk_frame *frame)
+{
+	bool was_referenced = mmk__page_take(sys, frame, MMK_PMAP_ACCESSED);
+
+	return mmk__page_forget(frame, MMK_FRAME_REFERENCED) || was_referenced;
+}
+#endif
+#endif /* MMKIT_IMPLEMENTATION */

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mmkit/pmap/table.h: page tables: their shape, their entries, the walk
+ *
+ * WHAT    One table walk for every architecture. A table is one frame of
+ *         64-bit entries; level 0 is the last. The shape says how many levels
+ *         there are and how wide they are; the backend (MMKIT_PMAP_H) says how
+ *         one entry is spelled. Nothing here knows an architecture.
+ *
+ *           root, level 3 -> level 2 -> level 1 -> level 0 -> the page
+ *
+ *         The hardware writes entries too (accessed, modified), at any time
+ *         and from any CPU: an entry that was ever valid is changed only by
+ *         compare-and-swap or exchange.
+ *
+ * LAYER   pmap. Includes kva/pool.h and the backend.
+ * LOCKS   the walk wants pmap->lock held; it takes none
+ * COST    a walk is one load for each level; skipping absent tables is free
+ * SOURCE  own; one walk for all machines is also NetBSD's sys/uvm/pmap
+ *
+ * I1      a table's frame->mapped == its entries in use    tested by: check
+ * I2      no table but the root is empty                   tested by: check
+ * I3      pmap->nr_tables == tables reachable from root    tested by: check
+ */
+#ifndef MMKIT_PMAP_TABLE_H
+#define MMKIT_PMAP_TABLE_H
+
+#include "../kva/pool.h"
+
+#ifndef MMKIT_PMAP_H
+#error "mmkit: define MMKIT_PMAP_H as the backend's header, for example \"ports/x86_64/mmkit_pmap.h\"; see doc/PORTING.md, pmap"
+#endif
+
+/* Flags of a translation: MMK_PROT_* in bits 0-2, and these. */
+#define MMK_PMAP_USER 0x08u      /* user mode may use it */
+#define MMK_PMAP_WIRED 0x10u     /* may not be forgotten */
+#define MMK_PMAP_DEVICE 0x20u    /* device memory: uncached, ordered */
+#define MMK_PMAP_UNTRACKED 0x40u /* not in the reverse map; foreign: implied */
+#define MMK_PMAP_SOFT 0x80u      /* one bit for vm/: kept, never looked at */
+#define MMK_PMAP_ACCESSED 0x100u
+#define MMK_PMAP_MODIFIED 0x200u
+#define MMK_PMAP_ALL 0x3ffu
+
+#define MMK_PT_LEVELS_MAX 5
+/* Locks of the reverse map; a run of 16 frames shares one. A power of two. */
+#define MMK_RMAP_BUCKETS 64u
+
+MMK_BEGIN_DECLS
+
+/* The shape of a table: levels, granule, widths. A parameter, not a build. */
+struct mmk_pt_shape {
+	uint8_t nr_levels;  /* 4; at most MMK_PT_LEVELS_MAX */
+	uint8_t page_shift; /* MMK_PAGE_SHIFT; a level has 3 bits less */
+	uint8_t va_bits;    /* 48 */
+	uint8_t pa_bits;    /* 52, 48 */
+	bool hw_accessed;   /* the hardware sets accessed */
+	bool hw_modified;   /* the hardware sets modified */
+	uint8_t arch;       /* the backend's own: tells two formats apart */
+};
+
+/*
+ * A backend defines, as macros or static inline functions; `shape` is a
+ * const struct mmk_pt_shape *:
+ *
+ *   uint64_t mmk_pt_make_leaf(shape, level, pa, flags)
+ *   uint64_t mmk_pt_make_table(shape, level, table_pa)
+ *   bool     mmk_pt_is_present(shape, level, pte)    leaf or table
+ *   bool     mmk_pt_is_leaf(shape, level, pte)       pre: present
+ *   mmk_pa   mmk_pt_pa(shape, level, pte)            leaf's or table's address
+ *   unsigned mmk_pt_flags(shape, level, pte)         inverse of make_leaf
+ *   void     mmk_pt_invalidate(pmap, start_va, end_va)  this CPU, all levels,
+ *                                                    with its barriers
+ *   void     mmk_pt_activate(pmap)                   this CPU walks pmap->root
+ *                                                    from now on; NULL: none
+ *   void     mmk_pt_published(pmap)                  an entry went from
+ *                                                    invalid to valid
+ *
+ * make_leaf may grant more than `flags` asks where the architecture has no
+ * other spelling (write implies read); mmk_pt_flags tells what is granted.
+ *
+ * And, as macros only, if the default below does not fit:
+ *
+ *   mmk_pt_va_limit(shape)     the end of the addresses a pmap translates
+ *   mmk_pt_raised(pmap, va)    a right was added in place: make this CPU look
+ *                              again, if a fault alone does not
+ *   MMK_PT_INVALIDATE_IS_BROADCAST  defined: mmk_pt_invalidate reaches every
+ *                              CPU, and no shootdown is needed
+ */
+
+struct mmk_cpu_set {
+	uint64_t words[(MMKIT_CPU_MAX + 63) / 64];
+};
+
+/*
+ * Guards: [I] immutable after init  [L] this->lock  [a] atomic
+ *         [R] the frame's lock of the reverse map  [C] caller serializes
+ */
+
+/* What all pmaps of one machine share. */
+struct mmk_pmap_sys {
+	struct mmk_phys *phys;      /* [I] */
+	struct mmk_pt_shape shape;  /* [I] */
+	struct mmk_pool rmap_pool;  /* reverse-map entries; has its own lock */
+	uint64_t nr_flushes;        /* [a] calls of mmk_pt_invalidate */
+	uint64_t nr_shootdowns;     /* [a] of MMKIT_TLB_SHOOTDOWN; flushes that
+	                             * would need it, on a uniprocessor */
+	MMKIT_LOCK_T rmap_locks[MMK_RMAP_BUCKETS];
+};
+
+struct mmk_pmap {
+	struct mmk_pmap_sys *sys; /* [I] */
+	struct mmk_frame *root;   /* [I] the top table */
+	struct mmk_cpu_set cpus;  /* [a] CPUs that may hold translations */
+	uint64_t nr_pages;        /* [L] leaf translations, in base pages */
+	uint64_t nr_tracked;      /* [L] of them in the reverse map */
+	uint64_t nr_wired;        /* [L] of them wired */
+	uint64_t nr_tables;       /* [L] root included */
+	uint32_t nr_flushing;     /* [a] page operations that will flush it */
+	void *owner;              /* [I] the kernel's own word */
+	MMKIT_LOCK_T lock;
+};
+
+struct mmk_translation {
+	mmk_va va;      /* [C] start of the page */
+	mmk_pa pa;      /* [C] */
+	unsigned flags; /* [C] MMK_PROT_*, MMK_PMAP_*: as granted */
+};
+
+MMK_END_DECLS
+
+#include MMKIT_PMAP_H
+
+#ifndef mmk_pt_va_limit
+#define mmk_pt_va_limit(shape) ((mmk_va)1 << (shape)->va_bits)
+#endif
+#ifndef mmk_pt_raised
+#define mmk_pt_raised(pmap, va) ((void)(pmap), (void)(va))
+#endif
+#if !defined(MMKIT_PORT_UNIPROCESSOR) && !defined(MMKIT_TLB_SHOOTDOWN) && \
+    !defined(MMK_PT_INVALIDATE_IS_BROADCAST)
+#error "mmkit: define MMKIT_TLB_SHOOTDOWN(pmap, start_va, end_va) in your port header; see doc/PORTING.md, shootdown"
+#endif
+
+#endif /* MMKIT_PMAP_TABLE_H */
+
+#if defined(MMKIT_IMPLEMENTATION) && !defined(MMKIT_PMAP_TABLE_IMPL)
+#define MMKIT_PMAP_TABLE_IMPL
+
+/* The entries that translate one address, as far down as tables exist. */
+struct mmk__path {
+	mmk_va va;
+	bool is_whole;   /* slots[0] is va's, and no table has gone since */
+	unsigned lowest; /* slots[lowest] and up are set */
+	uint64_t *slots[MMK_PT_LEVELS_MAX];
+};
+
+/* A path to nowhere: what mmk__path_next starts from. */
+MMK_PRIVATE void
+mmk__path_init(struct mmk__path *path)
+{
+	path->is_whole = false;
+}
+
+MMK_PRIVATE unsigned
+mmk__pt_shift(const struct mmk_pt_shape *shape, unsigned level)
+{
+	return shape->page_shift + level * (shape->page_shift - 3u);
+}
+
+MMK_PRIVATE unsigned
+mmk__pt_index(const struct mmk_pt_shape *shape, unsigned level, mmk_va va)
+{
+	uint64_t mask = ((uint64_t)1 << (shape->page_shift - 3u)) - 1;
+
+	return (unsigned)(va >> mmk__pt_shift(shape, level) & mask);
+}
+
+/* The entry of `va` in the table of `level` at `table_pa`. */
+MMK_PRIVATE uint64_t *
+mmk__pt_slot(const struct mmk_pt_shape *shape, unsigned level, mmk_pa table_pa,
+    mmk_va va)
+{
+	uint64_t *table = (uint64_t *)MMKIT_PHYS_TO_PTR(table_pa);
+
+	return table + mmk__pt_index(shape, level, va);
+}
+
+/* The frame of the table that an entry is in. */
+MMK_PRIVATE struct mmk_frame *
+mmk__pt_frame(const struct mmk_pmap *pmap, uint64_t *slot)
+{
+	struct mmk_frame *frame = mmk_frame_of_pa(pmap->sys->phys,
+	    (mmk_pa)MMKIT_PTR_TO_PHYS(slot));
+
+	MMK_ASSERT(frame != NULL);
+	MMK_ASSERT(frame->use == MMK_USE_TABLE);
+	return frame;
+}
+
+/* Empty the entry; the hardware's last word about it is returned. */
+MMK_PRIVATE uint64_t
+mmk__pte_take(uint64_t *slot)
+{
+	return MMKIT_ATOMIC_XCHG(slot, (uint64_t)0);
+}
+
+/*
+ * mmk__pte_change: add and take away flags of a leaf in place.
+ *
+ * pre      *slot is a leaf of level 0; pmap->lock is held, so only the
+ *          hardware is another writer.
+ * out      what the entry was.
+ */
+MMK_PRIVATE uint64_t
+mmk__pte_change(const struct mmk_pt_shape *shape, uint64_t *slot, unsigned add,
+    unsigned take)
+{
+	uint64_t pte = MMKIT_ATOMIC_LOAD(slot);
+	uint64_t changed;
+
+	do {
+		unsigned flags = mmk_pt_flags(shape, 0, pte);
+
+		changed = mmk_pt_make_leaf(shape, 0, mmk_pt_pa(shape, 0, pte),
+		    (flags & ~take) | add);
+	} while (changed != pte && !MMKIT_ATOMIC_CAS(slot, &pte, changed));
+	return pte;
+}
+
+/*
+ * mmk__path_find: walk down to the entry of level 0 that translates `va`.
+ *
+ * locks    pmap->lock held.
+ * out      the path; true: it reaches level 0 (the entry may be empty).
+ */
+MMK_PRIVATE bool
+mmk__path_find(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
+{
+	const struct mmk_pt_shape *shape = &pmap->sys->shape;
+	mmk_pa table_pa = mmk_frame_pa(pmap->sys->phys, pmap->root);
+	unsigned level = shape->nr_levels - 1u;
+
+	path->va = va;
+	for (;; level--) {
+		uint64_t pte;
+
+		path->slots[level] = mmk__pt_slot(shape, level, table_pa, va);
+		path->lowest = level;
+		path->is_whole = level == 0;
+		if (level == 0)
+			return true;
+		pte = MMKIT_ATOMIC_LOAD(path->slots[level]);
+		if (!mmk_pt_is_present(shape, level, pte))
+			return false;
+		MMK_ASSERT(!mmk_pt_is_leaf(shape, level, pte));
+		table_pa = mmk_pt_pa(shape, level, pte);
+	}
+}
+
+/* The leaf's entry that translates `va`, or NULL. Same locks. */
+MMK_PRIVATE uint64_t *
+mmk__path_leaf(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
+{
+	const struct mmk_pt_shape *shape = &pmap->sys->shape;
+
+	if (va >= mmk_pt_va_limit(shape) || !mmk__path_find(pmap, va, path))
+		return NULL;
+	if (!mmk_pt_is_present(shape, 0, MMKIT_ATOMIC_LOAD(path->slots[0])))
+		return NULL;
+	return path->slots[0];
+}
+
+/* An empty table that belongs to `pmap`, or NULL: no memory. */
+MMK_PRIVATE struct mmk_frame *
+mmk__table_alloc(struct mmk_pmap_sys *sys, struct mmk_pmap *pmap)
+{
+	struct mmk_frame *frame;
+
+	if (mmk_frame_alloc(sys->phys, 0, MMK_ALLOC_ZERO, MMK_USE_TABLE,
+	        &frame) != MMK_OK)
+		return NULL;
+	frame->mapped = 0;
+	frame->owner = pmap;
+	return frame;
+}
+
+/* pre: no CPU can reach the table any more; no entry is in use. */
+MMK_PRIVATE void
+mmk__table_free(struct mmk_pmap_sys *sys, struct mmk_frame *table)
+{
+	MMK_ASSERT(table->use == MMK_USE_TABLE);
+	MMK_ASSERT(table->mapped == 0);
+	table->owner = NULL;
+	table->next = 0;
+	(void)mmk_frame_unref(sys->phys, table);
+}
+
+/* Free a chain of tables; same pre for each of them. */
+MMK_PRIVATE void
+mmk__tables_free(struct mmk_pmap_sys *sys, uint32_t chain)
+{
+	while (chain != 0) {
+		struct mmk_frame *table = mmk_frame_at(sys->phys, chain - 1);
+
+		chain = table->next;
+		mmk__table_free(sys, table);
+	}
+}
+
+/*
+ * mmk__path_grow: add the tables that `path` lacks below its lowest level.
+ *
+ * All are allocated, then linked from the bottom up, and become visible by
+ * one store at the end.
+ *
+ * locks    pmap->lock held.
+ * out      the path reaches level 0. The new table of level 0 is empty: the
+ *          caller fills its entry before it lets the lock go.
+ * errors   MMK_ERR_NOMEM: nothing changed.
+ */
+MMK_PRIVATE MMK_NODISCARD enum mmk_err
+mmk__path_grow(struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
+{
+	struct mmk_pmap_sys *sys = pmap->sys;
+	const struct mmk_pt_shape *shape = &sys->shape;
+	mmk_pa tables[MMK_PT_LEVELS_MAX];
+	unsigned lowest = path->lowest;
+
+	for (unsigned level = 0; level < lowest; level++) {
+		struct mmk_frame *table = mmk__table_alloc(sys, pmap);
+
+		if (table == NULL) {
+			while (level-- > 0)
+				mmk__table_free(sys, mmk_frame_of_pa(sys->phys,
+				    tables[level]));
+			return MMK_ERR_NOMEM;
+		}
+		tables[level] = mmk_frame_pa(sys->phys, table);
+		path->slots[level] =
+		    mmk__pt_slot(shape, level, tables[level], va);
+	}
+	for (unsigned level = 1; level <= lowest; level++) {
+		uint64_t *slot = path->slots[level];
+
+		mmk__pt_frame(pmap, slot)->mapped++;
+		MMKIT_ATOMIC_STORE(slot,
+		    mmk_pt_make_table(shape, level, tables[level - 1]));
+	}
+	pmap->nr_tables += lowest;
+	path->lowest = 0;
+	return MMK_OK;
+}
+
+/*
+ * mmk__path_shrink: an entry of the path's level 0 has been emptied: count it
+ * off, and unlink every table that has none left.
+ *
+ * locks    pmap->lock held.
+ * out      *chain_out grows by the tables unlinked: free them after the flush.
+ *          The number of levels that went is returned.
+ */
+MMK_PRIVATE unsigned
+mmk__path_shrink(struct mmk_pmap *pmap, struct mmk__path *path,
+    uint32_t *chain_out)
+{
+	unsigned top = pmap->sys->shape.nr_levels - 1u;
+
+	for (unsigned level = 0;; level++) {
+		struct mmk_frame *table =
+		    mmk__pt_frame(pmap, path->slots[level]);
+
+		MMK_ASSERT(table->mapped > 0);
+		if (--table->mapped > 0 || level == top)
+			return level;
+		(void)mmk__pte_take(path->slots[level + 1]);
+		path->is_whole = false;
+		table->next = *chain_out;
+		*chain_out = mmk_frame_index(pmap->sys->phys, table) + 1;
+		pmap->nr_tables--;
+	}
+}
+
+/*
+ * The same as mmk__path_find, but from the page before in the same table it is
+ * one step. locks: pmap->lock held, and not let go since the path was made.
+ */
+MMK_PRIVATE bool
+mmk__path_step(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
+{
+	if (!path->is_whole || va != path->va + MMK_PAGE_BYTES ||
+	    mmk__pt_index(&pmap->sys->shape, 0, va) == 0)
+		return mmk__path_find(pmap, va, path);
+	path->va = va;
+	path->slots[0]++;
+	return true;
+}
+
+/*
+ * mmk__path_next: the first leaf at or after *va and below `end_va`.
+ *
+ * pre      the path is from mmk__path_init, or from this under the same hold
+ *          of the lock.
+ * locks    pmap->lock held.
+ * out      true: *va is its address and the path leads to it; false: *va is
+ *          as it was.
+ */
+MMK_PRIVATE bool
+mmk__path_next(const struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
+    struct mmk__path *path)
+{
+	const struct mmk_pt_shape *shape = &pmap->sys->shape;
+	mmk_va at = mmk_page_floor(*va);
+
+	if (end_va > mmk_pt_va_limit(shape))
+		end_va = mmk_pt_va_limit(shape);
+	while (at < end_va) {
+		if (!mmk__path_step(pmap, at, path)) {
+			mmk_va span_bytes = (mmk_va)1
+			    << mmk__pt_shift(shape, path->lowest);
+
+			at = mmk_round_down(at, span_bytes) + span_bytes;
+			continue;
+		}
+		if (mmk_pt_is_present(shape, 0,
+		        MMKIT_ATOMIC_LOAD(path->slots[0]))) {
+			*va = at;
+			return true;
+		}
+		at += MMK_PAGE_BYTES;
+	}
+	return false;
+}
+#endif /* MMKIT_IMPLEMENTATION */

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ports/aarch64/mmkit_pmap.h: the pmap backend of an aarch64 kernel at EL1
+ *
+ * WHAT    Binds pte.h to the names of the contract (mmkit/pmap/table.h), and
+ *         adds the instructions. For kernels: MMKIT_PMAP_H names this file.
+ *         A pmap is what TTBR0_EL1 translates; ASIDs are not used: every pmap
+ *         has number 0, and activating one drops the translations of the last.
+ *
+ *         The kernel must have set MAIR_EL1 (MMK_AARCH64_MAIR, or its own with
+ *         MMK_AARCH64_ATTR_*), TCR_EL1 (T0SZ = 64 - va_bits, TG0, walks inner
+ *         shareable and cacheable, HA and HD as the shape says) and SCTLR_EL1.
+ *
+ * LAYER   a backend; included by mmkit/pmap/table.h
+ * LOCKS   none
+ * COST    one broadcast a page, at most MMK_AARCH64_TLBI_MAX of them
+ * SOURCE  Arm ARM, DDI 0487, D8.13 and D8.14 (TLB maintenance), C5.5 (TLBI).
+ */
+#ifndef MMKIT_AARCH64_PMAP_H
+#define MMKIT_AARCH64_PMAP_H
+
+#include "pte.h"
+
+#define mmk_pt_make_leaf mmk_aarch64_make_leaf
+#define mmk_pt_make_table mmk_aarch64_make_table
+#define mmk_pt_is_present mmk_aarch64_is_present
+#define mmk_pt_is_leaf mmk_aarch64_is_leaf
+#define mmk_pt_pa mmk_aarch64_pa
+#define mmk_pt_flags mmk_aarch64_flags
+#define mmk_pt_va_limit mmk_aarch64_va_limit
+
+/* TLBI ...IS reaches every CPU of the inner shareable domain. */
+#define MMK_PT_INVALIDATE_IS_BROADCAST 1
+
+/* From here on, dropping the whole address space is the cheaper way. */
+#ifndef MMK_AARCH64_TLBI_MAX
+#define MMK_AARCH64_TLBI_MAX 64
+#endif
+
+/* TLBI takes bits 55..12 of the address, whatever the granule. */
+static inline uint64_t
+mmk_aarch64_tlbi_operand(mmk_va va)
+{
+	return va >> 12 & (((uint64_t)1 << 44) - 1);
+}
+
+/* Walkers see the new entry, and this CPU's next instruction may use it. */
+static inline void
+mmk_pt_published(struct mmk_pmap *pmap)
+{
+	(void)pmap;
+	__asm__ volatile("dsb ishst\n\tisb" : : : "memory");
+}
+
+/*
+ * A permission fault may come from a cached entry with fewer rights: drop
+ * this CPU's. Other CPUs come here when they fault (mmk_pmap_emulate).
+ */
+static inline void
+mmk_aarch64_raised(struct mmk_pmap *pmap, mmk_va va)
+{
+	(void)pmap;
+	__asm__ volatile("dsb nshst\n\t"
+	                 "tlbi vae1, %0\n\t"
+	                 "dsb nsh\n\t"
+	                 "isb"
+	                 :
+	                 : "r"(mmk_aarch64_tlbi_operand(va))
+	                 : "memory");
+}
+#define mmk_pt_raised mmk_aarch64_raised
+
+/*
+ * VAE1IS and not VALE1IS: the range may have lost tables, and the cached
+ * upper entries that led to them must go too.
+ */
+static inline void
+mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
+{
+	(void)pmap;
+	__asm__ volatile("dsb ishst" : : : "memory");
+	if (mmk_pages_of_bytes(end_va - start_va) > MMK_AARCH64_TLBI_MAX) {
+		__asm__ volatile("tlbi aside1is, %0"
+		                 :
+		                 : "r"((uint64_t)0)
+		                 : "memory");
+		start_va = end_va;
+	}
+	for (mmk_va va = start_va; va < end_va; va += MMK_PAGE_BYTES)
+		__asm__ volatile("tlbi vae1is, %0"
+		                 :
+		                 : "r"(mmk_aarch64_tlbi_operand(va))
+		                 : "memory");
+	__asm__ volatile("dsb ish\n\tisb" : : : "memory");
+}
+
+/*
+ * This CPU walks pmap->root. NULL: it walks nothing for TTBR0 (TCR_EL1.EPD0).
+ * A root above 48 bits (64K granule) has its high bits at 5..2.
+ */
+static inline void
+mmk_pt_activate(struct mmk_pmap *pmap)
+{
+	uint64_t no_walk = (uint64_t)1 << 7;
+	uint64_t tcr, root = 0;
+
+	__asm__ volatile("mrs %0, tcr_el1" : "=r"(tcr));
+	if (pmap != NULL) {
+		mmk_pa pa = mmk_frame_pa(pmap->sys->phys, pmap->root);
+
+		root = (pa & (((uint64_t)1 << 48) - 1)) | (pa >> 48 & 0xf) << 2;
+	}
+	tcr = pmap != NULL ? tcr & ~no_walk : tcr | no_walk;
+	__asm__ volatile("msr ttbr0_el1, %0\n\t"
+	                 "msr tcr_el1, %1\n\t"
+	                 "isb\n\t"
+	                 "tlbi vmalle1\n\t"
+	                 "dsb nsh\n\t"
+	                 "isb"
+	                 :
+	                 : "r"(root), "r"(tcr)
+	                 : "memory");
+}
+
+#endif /* MMKIT_AARCH64_PMAP_H */

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ports/aarch64/pte.h: entries of aarch64 page tables, as numbers
+ *
+ * WHAT    How one descriptor of VMSAv8-64 stage 1 is spelled, for granules of
+ *         4K, 16K and 64K. No instruction and no state.
+ *
+ *           63..59 58..55   54  53  52   51  50..48 47..12
+ *           (free) software UXN PXN (cg) DBM 0      address
+ *
+ *           11 10 9..8 7..6 5  4..2 1..0
+ *           nG AF SH   AP   NS attr type
+ *
+ *         Software bits: 55 modified (kept when the page is no longer
+ *         writable), 56 wired, 57 untracked, 58 soft.
+ *
+ *         May write     DBM (51), the hardware's own mark. Where the hardware
+ *                       does not set modified (shape->hw_modified false) bit
+ *                       51 may be reserved, and bit 59, which is ignored, is
+ *                       the mark instead.
+ *         Modified      AP[2] = 0 in an entry that may be written, or bit 55.
+ *                       The first write to a clean entry (AP[2] = 1) is done
+ *                       by the hardware, or is a fault that
+ *                       mmk_pmap_emulate mends.
+ *         Execute only  user: AP[1] = 0 with UXN = 0. Elsewhere, and with
+ *                       write, read is granted too.
+ *
+ *         nG is always set: a translation belongs to one pmap.
+ *
+ * LAYER   a backend's part; included by mmkit/pmap/table.h through
+ *         mmkit_pmap.h, once the shape and the flags are known.
+ * LOCKS   none
+ * COST    a few instructions each
+ * SOURCE  Arm ARM, DDI 0487, D8.3 (descriptors), D8.4 (permissions), D8.5
+ *         (access flag and dirty state).
+ */
+#ifndef MMKIT_AARCH64_PTE_H
+#define MMKIT_AARCH64_PTE_H
+
+#ifndef MMKIT_PMAP_TABLE_H
+#error "mmkit: include mmkit/pmap/pmap.h; it includes the backend"
+#endif
+
+#define MMK_PT_ARCH_AARCH64 2
+
+/* Initializers of struct mmk_pt_shape, with and without FEAT_HAFDBS. */
+#define MMK_AARCH64_SHAPE { 4, 12, 48, 48, true, true, MMK_PT_ARCH_AARCH64 }
+#define MMK_AARCH64_SHAPE_SOFT \
+	{ 4, 12, 48, 48, false, false, MMK_PT_ARCH_AARCH64 }
+#define MMK_AARCH64_SHAPE_16K { 4, 14, 48, 48, true, true, MMK_PT_ARCH_AARCH64 }
+#define MMK_AARCH64_SHAPE_64K { 3, 16, 48, 52, true, true, MMK_PT_ARCH_AARCH64 }
+
+/* The entries of MAIR_EL1 used, and its value if the kernel has no other. */
+#ifndef MMK_AARCH64_ATTR_NORMAL
+#define MMK_AARCH64_ATTR_NORMAL 0 /* write-back, allocating */
+#define MMK_AARCH64_ATTR_DEVICE 1 /* Device-nGnRE */
+#define MMK_AARCH64_MAIR ((uint64_t)0x04ff)
+#endif
+
+#define MMK_AARCH64_VALID ((uint64_t)1 << 0)
+#define MMK_AARCH64_TABLE ((uint64_t)1 << 1) /* and a page, at level 0 */
+#define MMK_AARCH64_ATTR(idx) ((uint64_t)(idx) << 2)
+#define MMK_AARCH64_ATTR_MASK ((uint64_t)7 << 2)
+#define MMK_AARCH64_EL0 ((uint64_t)1 << 6) /* AP[1] */
+#define MMK_AARCH64_RO ((uint64_t)1 << 7)  /* AP[2] */
+#define MMK_AARCH64_INNER ((uint64_t)3 << 8)
+#define MMK_AARCH64_AF ((uint64_t)1 << 10)
+#define MMK_AARCH64_NG ((uint64_t)1 << 11)
+#define MMK_AARCH64_DBM ((uint64_t)1 << 51)
+#define MMK_AARCH64_PXN ((uint64_t)1 << 53)
+#define MMK_AARCH64_UXN ((uint64_t)1 << 54)
+#define MMK_AARCH64_DIRTY ((uint64_t)1 << 55)
+#define MMK_AARCH64_WIRED ((uint64_t)1 << 56)
+#define MMK_AARCH64_UNTRACKED ((uint64_t)1 << 57)
+#define MMK_AARCH64_SOFT ((uint64_t)1 << 58)
+#define MMK_AARCH64_MAY_WRITE ((uint64_t)1 << 59) /* without DBM */
+
+/* TTBR0_EL1's half. */
+static inline mmk_va
+mmk_aarch64_va_limit(const struct mmk_pt_shape *shape)
+{
+	return (mmk_va)1 << shape->va_bits;
+}
+
+/* An address as a descriptor has it; 64K granule: bits 51..48 at 15..12. */
+static inline uint64_t
+mmk_aarch64_pa_field(const struct mmk_pt_shape *shape, mmk_pa pa)
+{
+	uint64_t field = pa & (((uint64_t)1 << 48) - 1) >> shape->page_shift
+	    << shape->page_shift;
+
+	if (shape->page_shift == 16 && shape->pa_bits > 48)
+		field |= (pa >> 48 & 0xf) << 12;
+	return field;
+}
+
+static inline uint64_t
+mmk_aarch64_writable_bit(const struct mmk_pt_shape *shape)
+{
+	return shape->hw_modified ? MMK_AARCH64_DBM : MMK_AARCH64_MAY_WRITE;
+}
+
+/* The bits of permission and of dirty state. */
+static inline uint64_t
+mmk_aarch64_rights(const struct mmk_pt_shape *shape, unsigned flags)
+{
+	bool is_user = (flags & MMK_PMAP_USER) != 0;
+	bool may_write = (flags & MMK_PROT_WRITE) != 0;
+	bool may_exec = (flags & MMK_PROT_EXEC) != 0;
+	bool may_read = (flags & MMK_PROT_READ) != 0 || may_write || !may_exec;
+	bool is_modified = (flags & MMK_PMAP_MODIFIED) != 0;
+	uint64_t bits = 0;
+
+	bits |= is_user && may_read ? MMK_AARCH64_EL0 : 0;
+	bits |= is_user && may_exec ? 0 : MMK_AARCH64_UXN;
+	bits |= !is_user && may_exec ? 0 : MMK_AARCH64_PXN;
+	bits |= may_write ? mmk_aarch64_writable_bit(shape) : 0;
+	bits |= may_write && is_modified ? 0 : MMK_AARCH64_RO;
+	bits |= !may_write && is_modified ? MMK_AARCH64_DIRTY : 0;
+	return bits;
+}
+
+static inline uint64_t
+mmk_aarch64_make_leaf(const struct mmk_pt_shape *shape, unsigned level,
+    mmk_pa pa, unsigned flags)
+{
+	uint64_t pte = MMK_AARCH64_VALID | MMK_AARCH64_NG;
+
+	pte |= level == 0 ? MMK_AARCH64_TABLE : 0;
+	pte |= mmk_aarch64_pa_field(shape, pa);
+	pte |= mmk_aarch64_rights(shape, flags);
+	pte |= (flags & MMK_PMAP_DEVICE) != 0
+	    ? MMK_AARCH64_ATTR(MMK_AARCH64_ATTR_DEVICE)
+	    : MMK_AARCH64_ATTR(MMK_AARCH64_ATTR_NORMAL) | MMK_AARCH64_INNER;
+	pte |= (flags & MMK_PMAP_ACCESSED) != 0 ? MMK_AARCH64_AF : 0;
+	pte |= (flags & MMK_PMAP_WIRED) != 0 ? MMK_AARCH64_WIRED : 0;
+	pte |= (flags & MMK_PMAP_UNTRACKED) != 0 ? MMK_AARCH64_UNTRACKED : 0;
+	pte |= (flags & MMK_PMAP_SOFT) != 0 ? MMK_AARCH64_SOFT : 0;
+	return pte;
+}
+
+/* A table forbids nothing (APTable, UXNTable, PXNTable 0): the leaf decides. */
+static inline uint64_t
+mmk_aarch64_make_table(const struct mmk_pt_shape *shape, unsigned level,
+    mmk_pa table_pa)
+{
+	(void)level;
+	return MMK_AARCH64_VALID | MMK_AARCH64_TABLE |
+	    mmk_aarch64_pa_field(shape, table_pa);
+}
+
+/* Type 01 at level 0 is reserved and faults. */
+static inline bool
+mmk_aarch64_is_present(const struct mmk_pt_shape *shape, unsigned level,
+    uint64_t pte)
+{
+	(void)shape;
+	return (pte & MMK_AARCH64_VALID) != 0 &&
+	    (level > 0 || (pte & MMK_AARCH64_TABLE) != 0);
+}
+
+static inline bool
+mmk_aarch64_is_leaf(const struct mmk_pt_shape *shape, unsigned level,
+    uint64_t pte)
+{
+	(void)shape;
+	return level == 0 || (pte & MMK_AARCH64_TABLE) == 0;
+}
+
+static inline mmk_pa
+mmk_aarch64_pa(const struct mmk_pt_shape *shape, unsigned level, uint64_t pte)
+{
+	unsigned shift = shape->page_shift;
+	mmk_pa pa;
+
+	if (level > 0 && mmk_aarch64_is_leaf(shape, level, pte))
+		shift += level * (shape->page_shift - 3u);
+	pa = (pte & (((uint64_t)1 << 48) - 1)) >> shift << shift;
+	if (shape->page_shift == 16 && shape->pa_bits > 48)
+		pa |= (pte >> 12 & 0xf) << 48;
+	return pa;
+}
+
+static inline unsigned
+mmk_aarch64_flags(const struct mmk_pt_shape *shape, unsigned level,
+    uint64_t pte)
+{
+	bool is_user = (pte & MMK_AARCH64_EL0) != 0 ||
+	    (pte & MMK_AARCH64_UXN) == 0;
+	bool may_write = (pte & mmk_aarch64_writable_bit(shape)) != 0;
+	bool is_modified = (pte & MMK_AARCH64_DIRTY) != 0 ||
+	    (may_write && (pte & MMK_AARCH64_RO) == 0);
+	uint64_t never = is_user ? MMK_AARCH64_UXN : MMK_AARCH64_PXN;
+	unsigned flags = 0;
+
+	(void)level;
+	flags |= !is_user || (pte & MMK_AARCH64_EL0) != 0 ? MMK_PROT_READ : 0;
+	flags |= may_write ? MMK_PROT_WRITE : 0;
+	flags |= (pte & never) != 0 ? 0 : MMK_PROT_EXEC;
+	flags |= is_user ? MMK_PMAP_USER : 0;
+	flags |= (pte & MMK_AARCH64_ATTR_MASK) ==
+	        MMK_AARCH64_ATTR(MMK_AARCH64_ATTR_DEVICE)
+	    ? MMK_PMAP_DEVICE
+	    : 0;
+	flags |= (pte & MMK_AARCH64_AF) != 0 ? MMK_PMAP_ACCESSED : 0;
+	flags |= is_modified ? MMK_PMAP_MODIFIED : 0;
+	flags |= (pte & MMK_AARCH64_WIRED) != 0 ? MMK_PMAP_WIRED : 0;
+	flags |= (pte & MMK_AARCH64_UNTRACKED) != 0 ? MMK_PMAP_UNTRACKED : 0;
+	flags |= (pte & MMK_AARCH64_SOFT) != 0 ? MMK_PMAP_SOFT : 0;
+	return flags;
+}
+
+#endif /* MMKIT_AARCH64_PTE_H */

@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ports/sim/cpu.c: CPUs: loads and stores, TLBs, invalidation, what they catch
+ *
+ * WHAT    A CPU's mutex is held through look-up, walk, fill and the copy of the
+ *         bytes, so that an invalidation returns only when no access that uses
+ *         the old translation is under way: what a shootdown promises.
+ * LOCKS   a CPU's TLB mutex > the shared part of the TLBs. Hooks run with none.
+ */
+#include "sim_internal.h"
+#include "tlb.h"
+
+#include <string.h>
+
+#define TRIES_MAX 8
+
+/* Guards: [I] immutable after boot  [T] tlb.mutex */
+struct cpu {
+	struct sim_tlb tlb;
+	uint64_t root_pa; /* [T] */
+	bool is_user;     /* [T] */
+};
+
+static struct cpu cpus[SIM_CPU_MAX];
+static struct sim_mmu mmu; /* [I] */
+static struct sim_counters counters; /* [a] */
+static bool stale_hits_forbidden;    /* [a] */
+
+/* [I] set before the CPUs run */
+static struct {
+	sim_fault_handler *fault;
+	void *fault_ctx;
+	sim_invalidate_hook *invalidate;
+	void *invalidate_ctx;
+} hooks;
+
+#define COUNT(field) \
+	((void)__atomic_add_fetch(&counters.field, 1, __ATOMIC_RELAXED))
+
+/* What the tables can tell apart; Arm's wider addresses are not modelled. */
+unsigned
+sim_va_bits(void)
+{
+	unsigned va_bits = MMKIT_PAGE_SHIFT +
+	    (MMKIT_PAGE_SHIFT - 3u) * sim_machine.config.nr_levels;
+
+	if (sim_machine.config.arch == SIM_ARCH_AARCH64 && va_bits > 48)
+		return 48;
+	return va_bits;
+}
+
+void
+sim_cpus_boot(void)
+{
+	const struct sim_config *config = &sim_machine.config;
+	bool is_x86_64 = config->arch == SIM_ARCH_X86_64;
+
+	sim_tlb_shared_boot(config->ram_bytes);
+	mmu.nr_levels = config->nr_levels;
+	mmu.page_shift = MMKIT_PAGE_SHIFT;
+	mmu.va_bits = sim_va_bits();
+	mmu.pa_bits = is_x86_64 ? 52 : 48;
+	mmu.hardware_ad = is_x86_64 || !config->software_ad;
+	memset(&counters, 0, sizeof counters);
+	memset(&hooks, 0, sizeof hooks);
+	sim_forbid_stale_hits(false);
+	for (unsigned i = 0; i < SIM_CPU_MAX; i++) {
+		pthread_mutex_init(&cpus[i].tlb.mutex, NULL);
+		cpus[i].root_pa = SIM_NO_ROOT;
+		cpus[i].is_user = true;
+	}
+}
+
+void
+sim_cpus_drop(void)
+{
+	for (unsigned i = 0; i < SIM_CPU_MAX; i++) {
+		sim_tlb_remove_all(&cpus[i].tlb);
+		pthread_mutex_destroy(&cpus[i].tlb.mutex);
+	}
+	sim_tlb_shared_drop();
+}
+
+static struct cpu *
+cpu_at(unsigned cpu)
+{
+	if (cpu >= sim_cpu_count())
+		sim_panic("sim: no such CPU");
+	return &cpus[cpu];
+}
+
+void
+sim_cpu_set_root(unsigned cpu, uint64_t root_pa)
+{
+	struct cpu *self = cpu_at(cpu);
+
+	pthread_mutex_lock(&self->tlb.mutex);
+	self->root_pa = root_pa;
+	pthread_mutex_unlock(&self->tlb.mutex);
+}
+
+uint64_t
+sim_cpu_root(unsigned cpu)
+{
+	struct cpu *self = cpu_at(cpu);
+	uint64_t root_pa;
+
+	pthread_mutex_lock(&self->tlb.mutex);
+	root_pa = self->root_pa;
+	pthread_mutex_unlock(&self->tlb.mutex);
+	return root_pa;
+}
+
+void
+sim_cpu_set_user(unsigned cpu, bool is_user)
+{
+	struct cpu *self = cpu_at(cpu);
+
+	pthread_mutex_lock(&self->tlb.mutex);
+	self->is_user = is_user;
+	pthread_mutex_unlock(&self->tlb.mutex);
+}
+
+void
+sim_on_fault(sim_fault_handler *handler, void *ctx)
+{
+	hooks.fault_ctx = ctx;
+	hooks.fault = handler;
+}
+
+void
+sim_on_invalidate(sim_invalidate_hook *hook, void *ctx)
+{
+	hooks.invalidate_ctx = ctx;
+	hooks.invalidate = hook;
+}
+
+void
+sim_forbid_stale_hits(bool forbid)
+{
+	__atomic_store_n(&stale_hits_forbidden, forbid, __ATOMIC_RELEASE);
+}
+
+void
+sim_counters(struct sim_counters *out)
+{
+#define READ(field) \
+	(out->field = __atomic_load_n(&counters.field, __ATOMIC_RELAXED))
+	READ(nr_hits);
+	READ(nr_walks);
+	READ(nr_fills);
+	READ(nr_faults);
+	READ(nr_invalidations);
+	READ(nr_shootdowns);
+	READ(nr_stale_hits);
+#undef READ
+}
+
+uint64_t
+sim_tlb_count(unsigned cpu)
+{
+	struct cpu *self = cpu_at(cpu);
+	uint64_t nr;
+
+	pthread_mutex_lock(&self->tlb.mutex);
+	nr = self->tlb.nr_entries;
+	pthread_mutex_unlock(&self->tlb.mutex);
+	return nr;
+}
+
+/* ---- translation --------------------------------------------------------- */
+
+const char *
+sim_fault_name(enum sim_fault fault)
+{
+	switch (fault) {
+	case SIM_FAULT_NONE:
+		return "no fault";
+	case SIM_FAULT_NOT_PRESENT:
+		return "not present";
+	case SIM_FAULT_PERMISSION:
+		return "permission";
+	case SIM_FAULT_ACCESS_FLAG:
+		return "access flag";
+	case SIM_FAULT_RESERVED:
+		return "reserved bits";
+	case SIM_FAULT_ADDRESS:
+		return "virtual address";
+	case SIM_FAULT_ADDRESS_SIZE:
+		return "address size";
+	case SIM_FAULT_TABLE:
+		return "table outside RAM";
+	}
+	return "unknown fault";
+}
+
+void
+sim_walk(const struct sim_walk_request *request, struct sim_walk *out)
+{
+	if (request->root_pa == SIM_NO_ROOT) {
+		*out = (struct sim_walk){ .fault = SIM_FAULT_NOT_PRESENT };
+		return;
+	}
+	if (sim_machine.config.arch == SIM_ARCH_X86_64)
+		sim_walk_x86_64(&mmu, request, out);
+	else
+		sim_walk_aarch64(&mmu, request, out);
+}
+
+static bool
+is_free(uint64_t pa)
+{
+	const struct sim_reach *reach = sim_reach_of(pa);
+
+	return reach != NULL &&
+	    __atomic_load_n(&reach->is_free, __ATOMIC_SEQ_CST) != 0;
+}
+
+/* Say what is wrong with the tables, if anything. */
+static void
+judge_walk(uint64_t va, const struct sim_walk *walk)
+{
+	/* What is not valid in the end breaks nothing. */
+	unsigned nr_valid = walk->fault == SIM_FAULT_NOT_PRESENT
+	    ? walk->nr_entries - (walk->nr_entries > 0)
+	    : walk->nr_entries;
+	uint64_t cached;
+
+	if (walk->malformed != NULL)
+		sim_violation("malformed table: %s (va 0x%llx, level %u)",
+		    walk->malformed, (unsigned long long)va, walk->level);
+	if (sim_machine.config.arch != SIM_ARCH_AARCH64)
+		return;
+	for (unsigned i = 0; i < nr_valid; i++)
+		if (sim_is_cached_otherwise(walk->entry_pas[i],
+		        walk->fixed[i], &cached))
+			sim_violation("break before make: entry 0x%llx, va "
+			              "0x%llx: 0x%llx is cached, 0x%llx is "
+			              "there",
+			    (unsigned long long)walk->entry_pas[i],
+			    (unsigned long long)va,
+			    (unsigned long long)cached,
+			    (unsigned long long)walk->fixed[i]);
+}
+
+/*
+ * The translation is in the TLB: whoever frees one of its pages from now on
+ * finds it there; whoever has done so already is found here.
+ */
+static void
+judge_fill(unsigned cpu, uint64_t va, const struct sim_walk *walk)
+{
+	for (unsigned i = 0; i < walk->nr_entries; i++)
+		if (is_free(walk->entry_pas[i]))
+			sim_violation("CPU %u translates va 0x%llx through "
+			              "free page 0x%llx as a table",
+			    cpu, (unsigned long long)va,
+			    (unsigned long long)(walk->entry_pas[i] &
+			        ~(SIM_GRAIN_BYTES - 1)));
+	if (is_free(walk->pa))
+		sim_violation("CPU %u translates va 0x%llx to free page 0x%llx",
+		    cpu, (unsigned long long)va, (unsigned long long)walk->pa);
+}
+
+/* Do the tables still say what the TLB says? Counts and reports if not. */
+static void
+judge_hit(unsigned cpu, const struct sim_walk_request *request, uint64_t pa)
+{
+	struct sim_walk_request look = *request;
+	struct sim_walk walk;
+	bool is_stale;
+
+	look.is_probe = true;
+	sim_walk(&look, &walk);
+	/* Forgetting that a page was used needs no flush. */
+	if (walk.fault == SIM_FAULT_ACCESS_FLAG)
+		return;
+	is_stale = walk.fault != SIM_FAULT_NONE || walk.pa != pa ||
+	    (request->access == SIM_WRITE && mmu.hardware_ad &&
+	        !walk.is_dirty);
+	if (!is_stale)
+		return;
+	COUNT(nr_stale_hits);
+	if (__atomic_load_n(&stale_hits_forbidden, __ATOMIC_ACQUIRE))
+		sim_violation("CPU %u used a stale translation 0x%llx -> "
+		              "0x%llx (tables: %s, 0x%llx%s)",
+		    cpu, (unsigned long long)request->va,
+		    (unsigned long long)pa, sim_fault_name(walk.fault),
+		    (unsigned long long)walk.pa,
+		    walk.is_dirty ? "" : ", clean");
+}
+
+/* A cached translation that lacks a right: the answer without a walk? */
+static bool
+is_denied_by_cache(const struct sim_tlb_entry *entry, unsigned access,
+    bool is_user)
+{
+	return sim_machine.config.caches_denials &&
+	    sim_machine.config.arch == SIM_ARCH_AARCH64 && entry != NULL &&
+	    (access & ~entry->rights[is_user]) != 0;
+}
+
+/* TLB, else walk and fill. The CPU's mutex is held. */
+static bool
+translate(unsigned cpu, uint64_t va, unsigned access, uint64_t *pa_out,
+    struct sim_walk *walk)
+{
+	struct cpu *self = &cpus[cpu];
+	struct sim_walk_request request = { self->root_pa, va, access,
+		self->is_user, false };
+	struct sim_tlb_entry *entry =
+	    sim_tlb_lookup(&self->tlb, self->root_pa, va);
+
+	if (entry != NULL &&
+	    (access & ~entry->rights[self->is_user]) == 0 &&
+	    (access != SIM_WRITE || entry->is_dirty)) {
+		COUNT(nr_hits);
+		*walk = (struct sim_walk){ 0 };
+		*pa_out = entry->pa + (va - entry->va);
+		judge_hit(cpu, &request, *pa_out);
+		return true;
+	}
+	if (is_denied_by_cache(entry, access, self->is_user)) {
+		*walk = (struct sim_walk){ .fault = SIM_FAULT_PERMISSION };
+		COUNT(nr_faults);
+		return false;
+	}
+	COUNT(nr_walks);
+	sim_walk(&request, walk);
+	judge_walk(va, walk);
+	/* x86_64 drops the entry at a fault, Arm may keep it. */
+	if (entry != NULL && (walk->fault == SIM_FAULT_NONE ||
+	        sim_machine.config.arch == SIM_ARCH_X86_64))
+		sim_tlb_remove(&self->tlb, entry);
+	if (walk->fault != SIM_FAULT_NONE) {
+		COUNT(nr_faults);
+		return false;
+	}
+	COUNT(nr_fills);
+	sim_tlb_insert(&self->tlb, self->root_pa, va, walk);
+	judge_fill(cpu, va, walk);
+	*pa_out = walk->pa;
+	return true;
+}
+
+bool
+sim_translate(unsigned cpu, uint64_t va, unsigned access, uint64_t *pa_out,
+    struct sim_walk *walk_out)
+{
+	struct cpu *self = cpu_at(cpu);
+	struct sim_walk walk;
+	bool is_ok;
+
+	pthread_mutex_lock(&self->tlb.mutex);
+	is_ok = translate(cpu, va, access, pa_out, &walk);
+	pthread_mutex_unlock(&self->tlb.mutex);
+	if (walk_out != NULL)
+		*walk_out = walk;
+	return is_ok;
+}
+
+/* ---- loads and stores ---------------------------------------------------- */
+
+/*
+ * The bytes of a program: several CPUs may race for them, so they move in
+ * relaxed atomic words, and a race checker sees only races of the kernel.
+ */
+static void
+move_bytes(unsigned char *ram, void *buf, size_t bytes, bool is_store)
+{
+	unsigned char *own = (unsigned char *)buf;
+	uint64_t word;
+
+	while (bytes > 0) {
+		bool is_word = ((uintptr_t)ram & 7) == 0 && bytes >= 8;
+		size_t step = is_word ? 8 : 1;
+
+		if (is_word && is_store) {
+			memcpy(&word, own, 8);
+			__atomic_store_n((uint64_t *)(void *)ram, word,
+			    __ATOMIC_RELAXED);
+		} else if (is_word) {
+			word = __atomic_load_n((uint64_t *)(void *)ram,
+			    __ATOMIC_RELAXED);
+			memcpy(own, &word, 8);
+		} else if (is_store) {
+			__atomic_store_n(ram, *own, __ATOMIC_RELAXED);
+		} else {
+			*own = __atomic_load_n(ram, __ATOMIC_RELAXED);
+		}
+		ram += step;
+		own += step;
+		bytes -= step;
+	}
+}
+
+/* One try at bytes inside one page: 0, SIM_FAULT or SIM_BUS. */
+static int
+try_access(unsigned cpu, uint64_t va, void *buf, size_t bytes,
+    unsigned access)
+{
+	struct cpu *self = cpu_at(cpu);
+	struct sim_walk walk;
+	uint64_t pa;
+	int result = SIM_FAULT;
+
+	pthread_mutex_lock(&self->tlb.mutex);
+	if (translate(cpu, va, access, &pa, &walk)) {
+		uint64_t offset_bytes = pa - sim_ram.base_pa;
+
+		result = SIM_BUS;
+		if (offset_bytes < sim_ram.bytes) {
+			move_bytes(sim_ram.ptr + offset_bytes, buf, bytes,
+			    access == SIM_WRITE);
+			result = 0;
+		}
+	}
+	pthread_mutex_unlock(&self->tlb.mutex);
+	return result;
+}
+
+static int
+call_handler(unsigned cpu, uint64_t va, unsigned access)
+{
+	unsigned caller_cpu = sim_cpu_id();
+	int result;
+
+	sim_set_cpu(cpu);
+	result = hooks.fault(hooks.fault_ctx, cpu, va, access);
+	sim_set_cpu(caller_cpu);
+	return result;
+}
+
+static int
+access_in_page(unsigned cpu, uint64_t va, void *buf, size_t bytes,
+    unsigned access)
+{
+	for (int i = 0; i < TRIES_MAX; i++) {
+		int result = try_access(cpu, va, buf, bytes, access);
+
+		if (result != SIM_FAULT || hooks.fault == NULL)
+			return result;
+		result = call_handler(cpu, va, access);
+		if (result != 0)
+			return result;
+	}
+	return SIM_STUCK;
+}
+
+static int
+access_bytes(unsigned cpu, uint64_t va, void *buf, size_t bytes,
+    unsigned access)
+{
+	unsigned char *own = (unsigned char *)buf;
+
+	while (bytes > 0) {
+		uint64_t left_bytes =
+		    SIM_GRAIN_BYTES - (va & (SIM_GRAIN_BYTES - 1));
+		size_t step =
+		    bytes < left_bytes ? bytes : (size_t)left_bytes;
+		int result = access_in_page(cpu, va, own, step, access);
+
+		if (result != 0)
+			return result;
+		va += step;
+		own += step;
+		bytes -= step;
+	}
+	return 0;
+}
+
+int
+sim_load(unsigned cpu, uint64_t va, void *buf, size_t bytes)
+{
+	return access_bytes(cpu, va, buf, bytes, SIM_READ);
+}
+
+int
+sim_store(unsigned cpu, uint64_t va, const void *buf, size_t bytes)
+{
+	/* Only read from; one mover serves both directions. */
+	return access_bytes(cpu, va, (void *)(uintptr_t)buf, bytes,
+	    SIM_WRITE);
+}
+
+int
+sim_fetch(unsigned cpu, uint64_t va, void *buf, size_t bytes)
+{
+	return access_bytes(cpu, va, buf, bytes, SIM_EXEC);
+}
+
+/* ---- invalidation -------------------------------------------------------- */
+
+static void
+invalidate(unsigned cpu, void *pmap, uint64_t space, uint64_t start_va,
+    uint64_t end_va)
+{
+	struct cpu *self = cpu_at(cpu);
+
+	if (start_va == end_va)
+		return;
+	COUNT(nr_invalidations);
+	pthread_mutex_lock(&self->tlb.mutex);
+	/* An end of 0 is the top of the address space. */
+	sim_tlb_remove_range(&self->tlb, space, start_va, end_va - 1);
+	pthread_mutex_unlock(&self->tlb.mutex);
+	if (hooks.invalidate != NULL)
+		hooks.invalidate(hooks.invalidate_ctx,
+		    (struct mmk_pmap *)pmap, start_va, end_va);
+}
+
+void
+sim_tlb_invalidate(void *pmap, uint64_t space, uint64_t start_va,
+    uint64_t end_va)
+{
+	invalidate(sim_cpu_id(), pmap, space, start_va, end_va);
+}
+
+void
+sim_tlb_invalidate_page(void *pmap, uint64_t space, uint64_t va)
+{
+	struct cpu *self = cpu_at(sim_cpu_id());
+
+	(void)pmap;
+	COUNT(nr_invalidations);
+	pthread_mutex_lock(&self->tlb.mutex);
+	sim_tlb_remove_range(&self->tlb, space, va, va);
+	pthread_mutex_unlock(&self->tlb.mutex);
+}
+
+void
+sim_tlb_shootdown(void *pmap, uint64_t space, uint64_t cpu_bits,
+    uint64_t start_va, uint64_t end_va)
+{
+	COUNT(nr_shootdowns);
+	sim_locks_check_shootdown();
+	for (unsigned i = 0; i < sim_cpu_count(); i++)
+		if ((cpu_bits >> i & 1) != 0 && i != sim_cpu_id())
+			invalidate(i, pmap, space, start_va, end_va);
+	sim_yield_point();
+}
+
+/* ---- pages that come and go ---------------------------------------------- */
+
+static void
+report_reach(uint64_t pa, bool is_table)
+{
+	for (unsigned i = 0; i < sim_cpu_count(); i++) {
+		const struct sim_tlb_entry *entry;
+		uint64_t va = 0;
+		bool is_found;
+
+		pthread_mutex_lock(&cpus[i].tlb.mutex);
+		entry = is_table ? sim_tlb_find_table(&cpus[i].tlb, pa)
+		                 : sim_tlb_find_page(&cpus[i].tlb, pa);
+		is_found = entry != NULL;
+		if (is_found)
+			va = entry->va;
+		pthread_mutex_unlock(&cpus[i].tlb.mutex);
+		if (is_found)
+			sim_violation(is_table
+			        ? "table freed while CPU %u's TLB holds "
+			          "0x%llx, made through table 0x%llx"
+			        : "frame freed while CPU %u's TLB still "
+			          "maps 0x%llx -> 0x%llx",
+			    i, (unsigned long long)va,
+			    (unsigned long long)pa);
+	}
+}
+
+/* Calls of the checker name whole pages only in part: keep to the whole. */
+void
+sim_cpus_page_freed(uint64_t pa, uint64_t bytes)
+{
+	uint64_t end_pa = (pa + bytes) & ~(SIM_GRAIN_BYTES - 1);
+
+	pa = (pa + SIM_GRAIN_BYTES - 1) & ~(SIM_GRAIN_BYTES - 1);
+	for (; pa < end_pa; pa += SIM_GRAIN_BYTES) {
+		struct sim_reach *reach = sim_reach_of(pa);
+
+		if (reach == NULL)
+			return;
+		__atomic_store_n(&reach->is_free, 1, __ATOMIC_SEQ_CST);
+		if (__atomic_load_n(&reach->nr_pages, __ATOMIC_SEQ_CST) != 0)
+			report_reach(pa, false);
+		if (__atomic_load_n(&reach->nr_tables, __ATOMIC_SEQ_CST) != 0)
+			report_reach(pa, true);
+	}
+}
+
+void
+sim_cpus_page_used(uint64_t pa, uint64_t bytes)
+{
+	uint64_t end_pa = pa + bytes;
+
+	for (pa &= ~(SIM_GRAIN_BYTES - 1); pa < end_pa;
+	     pa += SIM_GRAIN_BYTES) {
+		struct sim_reach *reach = sim_reach_of(pa);
+
+		if (reach == NULL)
+			return;
+		__atomic_store_n(&reach->is_free, 0, __ATOMIC_RELEASE);
+	}
+}

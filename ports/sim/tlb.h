@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ports/sim/tlb.h: a translation cache that never forgets by itself
+ *
+ * WHAT    One TLB is a hash table without limit. Beside the TLBs stands what
+ *         they share: for each 4 KiB of RAM how many translations lead there
+ *         or were made through it, and for each table entry on the way of a
+ *         cached translation the bits that may not change meanwhile.
+ * LOCKS   the TLB's mutex is the caller's to hold; the shared part has its own
+ */
+#ifndef SIM_TLB_H
+#define SIM_TLB_H
+
+#include "walk.h"
+
+#include <pthread.h>
+
+/* The tag of translations that are good in every address space. */
+#define SIM_ALL_SPACES (UINT64_MAX - 1)
+
+/* Guards: [I] immutable once in the table  [T] the TLB's mutex */
+struct sim_tlb_entry {
+	struct sim_tlb_entry *next; /* [T] in the bucket */
+	uint64_t space;             /* [I] the root, or SIM_ALL_SPACES */
+	uint64_t va;                /* [I] start of the page */
+	uint64_t pa;                /* [I] of that */
+	unsigned page_shift;        /* [I] */
+	unsigned rights[2];         /* [I] in kernel mode, in user mode */
+	bool is_dirty;              /* [I] stores need no walk */
+	unsigned nr_entries;        /* [I] table entries on its way */
+	uint64_t entry_pas[SIM_WALK_LEVELS_MAX]; /* [I] */
+};
+
+struct sim_tlb {
+	pthread_mutex_t mutex;
+	struct sim_tlb_entry **buckets; /* [T] */
+	size_t nr_buckets;              /* [T] a power of two, or 0 */
+	size_t nr_entries;              /* [T] */
+	uint64_t shifts;                /* [T] bit n: pages of 2^n bytes seen */
+};
+
+void sim_tlb_shared_boot(uint64_t ram_bytes);
+void sim_tlb_shared_drop(void);
+
+struct sim_tlb_entry *sim_tlb_lookup(const struct sim_tlb *tlb,
+    uint64_t space, uint64_t va);
+/* pre: the walk found no fault; no entry for the same page is there. */
+void sim_tlb_insert(struct sim_tlb *tlb, uint64_t space, uint64_t va,
+    const struct sim_walk *walk);
+void sim_tlb_remove(struct sim_tlb *tlb, struct sim_tlb_entry *entry);
+/* Those that overlap [start_va, last_va], of `space` or of all. */
+void sim_tlb_remove_range(struct sim_tlb *tlb, uint64_t space,
+    uint64_t start_va, uint64_t last_va);
+void sim_tlb_remove_all(struct sim_tlb *tlb);
+
+/* Some translation that leads to, or was made through, the 4 KiB at `pa`. */
+const struct sim_tlb_entry *sim_tlb_find_page(const struct sim_tlb *tlb,
+    uint64_t pa);
+const struct sim_tlb_entry *sim_tlb_find_table(const struct sim_tlb *tlb,
+    uint64_t pa);
+
+/* What all TLBs together know of the 4 KiB of RAM at `pa`. */
+struct sim_reach {
+	uint32_t nr_pages;  /* [a] translations into it */
+	uint32_t nr_tables; /* [a] translations made through it */
+	uint8_t is_free;    /* [a] poisoned as a whole */
+};
+/* NULL: not RAM. */
+struct sim_reach *sim_reach_of(uint64_t pa);
+
+/*
+ * The entry at `pa` is cached in some TLB with other fixed bits than `fixed`:
+ * true, and those in *cached_out.
+ */
+bool sim_is_cached_otherwise(uint64_t pa, uint64_t fixed,
+    uint64_t *cached_out);
+
+#endif /* SIM_TLB_H */

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ports/x86_64/pte.h: entries of x86_64 page tables, as numbers
+ *
+ * WHAT    How one entry of 4-level (or 5-level) paging is spelled. No
+ *         instruction and no state: these functions run anywhere.
+ *
+ *           63  62..59 58..52 51..12   11..9    8 7  6 5 4   3   2 1 0
+ *           NX  (key)  (free) address  software G PS D A PCD PWT U W P
+ *
+ *         Bits 9, 10, 11, which the processor ignores, hold wired, untracked
+ *         and soft. Device memory is PCD | PWT: entry 3 of the PAT, uncached
+ *         unless the kernel has reprogrammed it. Every present entry can be
+ *         read, so write or execute without read is granted with read. G is
+ *         never set: a translation belongs to one pmap.
+ *
+ * LAYER   a backend's part; included by mmkit/pmap/table.h through
+ *         mmkit_pmap.h, once the shape and the flags are known.
+ * LOCKS   none
+ * COST    a few instructions each
+ * SOURCE  Intel SDM vol. 3A, chapter 4, tables 4-15 to 4-20.
+ */
+#ifndef MMKIT_X86_64_PTE_H
+#define MMKIT_X86_64_PTE_H
+
+#ifndef MMKIT_PMAP_TABLE_H
+#error "mmkit: include mmkit/pmap/pmap.h; it includes the backend"
+#endif
+
+#define MMK_PT_ARCH_X86_64 1
+
+/* Initializers of struct mmk_pt_shape. pa_bits is CPUID 80000008H, EAX[7:0]. */
+#define MMK_X86_64_SHAPE { 4, 12, 48, 52, true, true, MMK_PT_ARCH_X86_64 }
+#define MMK_X86_64_SHAPE_LA57 { 5, 12, 57, 52, true, true, MMK_PT_ARCH_X86_64 }
+
+#define MMK_X86_64_P ((uint64_t)1 << 0)
+#define MMK_X86_64_W ((uint64_t)1 << 1)
+#define MMK_X86_64_U ((uint64_t)1 << 2)
+#define MMK_X86_64_PWT ((uint64_t)1 << 3)
+#define MMK_X86_64_PCD ((uint64_t)1 << 4)
+#define MMK_X86_64_A ((uint64_t)1 << 5)
+#define MMK_X86_64_D ((uint64_t)1 << 6)
+#define MMK_X86_64_PS ((uint64_t)1 << 7) /* a leaf above level 0 */
+#define MMK_X86_64_WIRED ((uint64_t)1 << 9)
+#define MMK_X86_64_UNTRACKED ((uint64_t)1 << 10)
+#define MMK_X86_64_SOFT ((uint64_t)1 << 11)
+#define MMK_X86_64_NX ((uint64_t)1 << 63)
+
+/* Bits 51..12: where an address stands in an entry. */
+#define MMK_X86_64_PA (((uint64_t)1 << 52) - ((uint64_t)1 << 12))
+
+/*
+ * The end of the lower half. The upper half of the top table is the kernel's:
+ * a pmap neither reads nor writes it.
+ */
+static inline mmk_va
+mmk_x86_64_va_limit(const struct mmk_pt_shape *shape)
+{
+	return (mmk_va)1 << (shape->va_bits - 1);
+}
+
+static inline uint64_t
+mmk_x86_64_make_leaf(const struct mmk_pt_shape *shape, unsigned level,
+    mmk_pa pa, unsigned flags)
+{
+	uint64_t pte = MMK_X86_64_P | (pa & MMK_X86_64_PA);
+
+	(void)shape;
+	pte |= level > 0 ? MMK_X86_64_PS : 0;
+	pte |= (flags & MMK_PROT_WRITE) != 0 ? MMK_X86_64_W : 0;
+	pte |= (flags & MMK_PROT_EXEC) != 0 ? 0 : MMK_X86_64_NX;
+	pte |= (flags & MMK_PMAP_USER) != 0 ? MMK_X86_64_U : 0;
+	pte |= (flags & MMK_PMAP_DEVICE) != 0
+	    ? MMK_X86_64_PCD | MMK_X86_64_PWT
+	    : 0;
+	pte |= (flags & MMK_PMAP_ACCESSED) != 0 ? MMK_X86_64_A : 0;
+	pte |= (flags & MMK_PMAP_MODIFIED) != 0 ? MMK_X86_64_D : 0;
+	pte |= (flags & MMK_PMAP_WIRED) != 0 ? MMK_X86_64_WIRED : 0;
+	pte |= (flags & MMK_PMAP_UNTRACKED) != 0 ? MMK_X86_64_UNTRACKED : 0;
+	pte |= (flags & MMK_PMAP_SOFT) != 0 ? MMK_X86_64_SOFT : 0;
+	return pte;
+}
+
+/* A table grants everything: the leaf decides. */
+static inline uint64_t
+mmk_x86_64_make_table(const struct mmk_pt_shape *shape, unsigned level,
+    mmk_pa table_pa)
+{
+	(void)shape, (void)level;
+	return MMK_X86_64_P | MMK_X86_64_W | MMK_X86_64_U |
+	    (table_pa & MMK_X86_64_PA);
+}
+
+static inline bool
+mmk_x86_64_is_present(const struct mmk_pt_shape *shape, unsigned level,
+    uint64_t pte)
+{
+	(void)shape, (void)level;
+	return (pte & MMK_X86_64_P) != 0;
+}
+
+static inline bool
+mmk_x86_64_is_leaf(const struct mmk_pt_shape *shape, unsigned level,
+    uint64_t pte)
+{
+	(void)shape;
+	return level == 0 || (pte & MMK_X86_64_PS) != 0;
+}
+
+/* A large leaf's low address bits hold other things (bit 12 is PAT). */
+static inline mmk_pa
+mmk_x86_64_pa(const struct mmk_pt_shape *shape, unsigned level, uint64_t pte)
+{
+	unsigned shift = 12;
+
+	if (level > 0 && mmk_x86_64_is_leaf(shape, level, pte))
+		shift += 9 * level;
+	return (pte & MMK_X86_64_PA) >> shift << shift;
+}
+
+static inline unsigned
+mmk_x86_64_flags(const struct mmk_pt_shape *shape, unsigned level,
+    uint64_t pte)
+{
+	unsigned flags = MMK_PROT_READ;
+
+	(void)shape, (void)level;
+	flags |= (pte & MMK_X86_64_W) != 0 ? MMK_PROT_WRITE : 0;
+	flags |= (pte & MMK_X86_64_NX) != 0 ? 0 : MMK_PROT_EXEC;
+	flags |= (pte & MMK_X86_64_U) != 0 ? MMK_PMAP_USER : 0;
+	flags |= (pte & MMK_X86_64_PCD) != 0 ? MMK_PMAP_DEVICE : 0;
+	flags |= (pte & MMK_X86_64_A) != 0 ? MMK_PMAP_ACCESSED : 0;
+	flags |= (pte & MMK_X86_64_D) != 0 ? MMK_PMAP_MODIFIED : 0;
+	flags |= (pte & MMK_X86_64_WIRED) != 0 ? MMK_PMAP_WIRED : 0;
+	flags |= (pte & MMK_X86_64_UNTRACKED) != 0 ? MMK_PMAP_UNTRACKED : 0;
+	flags |= (pte & MMK_X86_64_SOFT) != 0 ? MMK_PMAP_SOFT : 0;
+	return flags;
+}
+
+#endif /* MMKIT_X86_64_PTE_H */

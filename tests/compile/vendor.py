@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""usage: vendor.py
+
+The promise made to kernel authors, kept: examples/vendor is within its budget,
+compiles freestanding as they compile, links with nothing but its own four mem*
+functions, and runs.
+"""
+import concurrent.futures
+import os
+import pathlib
+import re
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import flags
+from tree import MEM_FUNCTIONS, TOP, run, symbols
+
+VENDOR = TOP / "examples/vendor"
+# As kernels do it: gnu99 without optimization or extra care; c11 with the list.
+STYLES = {
+    "gnu99 -O0": ["-std=gnu99", "-O0", "-fno-omit-frame-pointer"],
+    "c11 -O2 -Werror": ["-std=c11", "-O2", "-Wpedantic", *flags.WARNINGS],
+    "gnu17 -Os": ["-std=gnu17", "-Os", *flags.WARNINGS],
+}
+MACHINE = {
+    "x86_64": ["-mno-red-zone", "-mno-sse", "-mno-mmx"],
+    "aarch64": ["-mgeneral-regs-only"],
+}
+BUDGET_PORT_LINES = 30
+BUDGET_PORT_MACROS = 12
+BUDGET_C_LINES = 2
+BUDGET_MAIN_LINES = 5
+
+
+def check_budget():
+    port = (VENDOR / "mmkit_port.h").read_text()
+    macros = set(re.findall(r"#\s*define\s+(MMKIT_\w+)", port))
+    impl = (VENDOR / "mmkit.c").read_text().splitlines()
+    main = (VENDOR / "main.c").read_text()
+    between = re.search(r"/\* mmkit: begin \*/\n(.*?)\t/\* mmkit: end \*/",
+                        main, re.S)
+    if between is None:
+        return "main.c has lost its marks"
+    counts = [
+        ("lines of mmkit_port.h", len(port.splitlines()), BUDGET_PORT_LINES),
+        ("macros of mmkit_port.h", len(macros), BUDGET_PORT_MACROS),
+        ("lines of mmkit.c", len(impl), BUDGET_C_LINES),
+        ("lines in main.c", len(between[1].splitlines()), BUDGET_MAIN_LINES),
+    ]
+    for what, number, budget in counts:
+        print(f"   {what}: {number} of {budget}")
+    return "; ".join(f"{what}: {number}, the budget is {budget}"
+                     for what, number, budget in counts if number > budget)
+
+
+def check_build(scratch, compiler, arch, style):
+    scratch.mkdir()
+    objects = []
+    for name in ("boot", "main", "mmkit"):
+        objects.append(scratch / f"{name}.o")
+        status, out = run(
+            flags.COMPILERS[compiler, arch] + flags.FREESTANDING
+            + STYLES[style] + MACHINE[arch] +
+            [f"-I{VENDOR}", "-c", "-o", objects[-1], VENDOR / f"{name}.c"])
+        if status != 0 or out:
+            return out or f"exit status {status}"
+    wanted = set(symbols(objects[-1], "U")) - MEM_FUNCTIONS
+    if not wanted <= {"panic", "kernel_ram"}:
+        return f"mmkit.o needs more than the port gives: {sorted(wanted)}"
+    linker = {"x86_64": "elf_x86_64", "aarch64": "aarch64elf"}[arch]
+    kernel = scratch / "kernel.elf"
+    status, out = run(["ld.lld", "-m", linker, "-static", "-o", kernel,
+                       *objects])
+    if status != 0:
+        return out
+    if arch == "x86_64":
+        status, out = run([kernel], timeout=20)
+        if status != 0 or "was allocated" not in out:
+            return f"ran with exit status {status}: {out}"
+    return ""
+
+
+def main():
+    passed = failed = 0
+
+    def judge(name, problem):
+        nonlocal passed, failed
+        if problem:
+            failed += 1
+            print(f"FAILED {name}\n   {problem}", flush=True)
+        else:
+            passed += 1
+            print(f"ok     {name}", flush=True)
+
+    judge("the budget", check_budget())
+    with tempfile.TemporaryDirectory() as folder, \
+            concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        builds = [(compiler, arch, style) for compiler, arch in flags.COMPILERS
+                  for style in STYLES]
+        problems = pool.map(
+            lambda item: check_build(pathlib.Path(folder, str(item[0])),
+                                     *item[1]), enumerate(builds))
+        for (compiler, arch, style), problem in zip(builds, problems):
+            judge(f"{compiler} {arch} {style}"
+                  + (", and runs" if arch == "x86_64" else ""), problem)
+    print(f"{passed} passed, {failed} failed")
+    return failed != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

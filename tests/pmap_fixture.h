@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tests/pmap_fixture.h: a machine with four pmaps, on every format of page
+ * tables, for the tests of translations
+ */
+#ifndef MMKIT_TESTS_PMAP_FIXTURE_H
+#define MMKIT_TESTS_PMAP_FIXTURE_H
+
+#include <criterion/criterion.h>
+
+#include "../mmkit/pmap/pmap.h"
+#include "../ports/sim/sim.h"
+#include "prop.h"
+
+#define R MMK_PROT_READ
+#define W MMK_PROT_WRITE
+#define X MMK_PROT_EXEC
+#define U MMK_PMAP_USER
+#define RWU (R | W | U)
+#define PAGE MMK_PAGE_BYTES
+#define VA UINT64_C(0x12345678a000)
+#define FOREIGN UINT64_C(0xfe000000)
+#define NR_PMAPS 4
+
+/* The machine of one test: two CPUs, a few pmaps, some frames. */
+static struct mmk_phys phys;
+static struct mmk_pmap_sys sys;
+static struct mmk_pmap pmaps[NR_PMAPS];
+static struct mmk_gather gather;
+
+static const struct sim_config formats[] = {
+	{ .ram_bytes = 4 << 20, .nr_cpus = 2, .arch = SIM_ARCH_X86_64 },
+	{ .ram_bytes = 4 << 20, .nr_cpus = 2, .arch = SIM_ARCH_X86_64,
+	    .nr_levels = 5 },
+	{ .ram_bytes = 4 << 20, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
+	    .caches_denials = true },
+	{ .ram_bytes = 4 << 20, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
+	    .caches_denials = true, .software_ad = true },
+};
+#define NR_FORMATS (sizeof formats / sizeof formats[0])
+
+static inline bool
+is_arm(void)
+{
+	return sys.shape.arch == SIM_ARCH_AARCH64;
+}
+
+/* What a kernel's fault handler does first, and here all it does. */
+static inline int
+mend(void *ctx, unsigned cpu, uint64_t va, unsigned access)
+{
+	(void)ctx;
+	for (unsigned i = 0; i < NR_PMAPS; i++) {
+		uint64_t cpus = MMKIT_ATOMIC_LOAD(&pmaps[i].cpus.words[0]);
+
+		if (pmaps[i].root == NULL || (cpus >> cpu & 1) == 0)
+			continue;
+		return mmk_pmap_emulate(&pmaps[i], va, access | U) ? 0
+		                                                   : SIM_FAULT;
+	}
+	return SIM_FAULT;
+}
+
+static inline uint64_t
+used(enum mmk_use use)
+{
+	struct mmk_phys_stats stats;
+
+	mmk_phys_stats_read(&phys, &stats);
+	return stats.nr_used_pages[use];
+}
+
+static inline void
+boot(const struct sim_config *config)
+{
+	struct mmk_phys_config phys_config = { 0 };
+
+	sim_boot(config);
+	sim_on_fault(mend, NULL);
+	phys_config.spans = sim_spans(&phys_config.nr_spans);
+	cr_assert_eq(mmk_phys_init(&phys, &phys_config), MMK_OK);
+	cr_assert_eq(mmk_pmap_sys_init(&sys, &phys, sim_shape()), MMK_OK);
+	for (unsigned i = 0; i < NR_PMAPS; i++)
+		cr_assert_eq(mmk_pmap_init(&pmaps[i], &sys, NULL), MMK_OK);
+	mmk_gather_init(&gather, &sys);
+}
+
+/* Every page is given back but what the test itself keeps. */
+static inline void
+halt(void)
+{
+	for (unsigned i = 0; i < NR_PMAPS; i++) {
+		mmk_pmap_remove(&pmaps[i], 0, mmk_pt_va_limit(&sys.shape),
+		    &gather);
+		mmk_gather_finish(&gather);
+		for (unsigned cpu = 0; cpu < 2; cpu++) {
+			sim_set_cpu(cpu);
+			if ((pmaps[i].cpus.words[0] >> cpu & 1) != 0)
+				mmk_pmap_deactivate(&pmaps[i], cpu);
+		}
+		cr_assert(mmk_pmap_check(&pmaps[i]));
+		mmk_pmap_fini(&pmaps[i]);
+	}
+	sim_set_cpu(0);
+	mmk_pmap_sys_fini(&sys);
+	cr_assert_eq(used(MMK_USE_TABLE), 0);
+	cr_assert_eq(used(MMK_USE_POOL), 0);
+	cr_assert(mmk_phys_check(&phys));
+	mmk_phys_fini(&phys);
+	sim_shutdown();
+}
+
+static inline void
+on_every_format(void (*body)(void))
+{
+	for (size_t i = 0; i < NR_FORMATS; i++) {
+		boot(&formats[i]);
+		body();
+		halt();
+	}
+}
+
+/* Test(pmap, name) whose body runs on every format. */
+#define TEST_FORMATS(name)                \
+	static void body_of_##name(void); \
+	Test(pmap, name)                  \
+	{                                 \
+		on_every_format(body_of_##name); \
+	}                                 \
+	static void body_of_##name(void)
+
+static inline struct mmk_frame *
+new_frame(unsigned order)
+{
+	struct mmk_frame *frame;
+
+	cr_assert_eq(mmk_frame_alloc(&phys, order, MMK_ALLOC_ZERO,
+	                 MMK_USE_KERNEL, &frame),
+	    MMK_OK);
+	return frame;
+}
+
+static inline mmk_pa
+pa_of(const struct mmk_frame *frame)
+{
+	return mmk_frame_pa(&phys, frame);
+}
+
+/* A frame whose first word is `value`. */
+static inline struct mmk_frame *
+new_frame_with(uint64_t value)
+{
+	struct mmk_frame *frame = new_frame(0);
+
+	*(uint64_t *)mmk_frame_ptr(&phys, frame) = value;
+	return frame;
+}
+
+static inline void
+enter(unsigned space, mmk_va va, const struct mmk_frame *frame, unsigned flags)
+{
+	cr_assert_eq(mmk_pmap_enter(&pmaps[space], va, pa_of(frame), flags),
+	    MMK_OK);
+}
+
+static inline void
+remove_now(unsigned space, mmk_va start_va, mmk_va end_va)
+{
+	mmk_pmap_remove(&pmaps[space], start_va, end_va, &gather);
+	mmk_gather_finish(&gather);
+}
+
+/* The flags of the translation of va; 0: none. */
+static inline unsigned
+flags_at(unsigned space, mmk_va va)
+{
+	struct mmk_translation found;
+
+	return mmk_pmap_query(&pmaps[space], va, &found) ? found.flags : 0;
+}
+
+static inline bool
+check_all(void)
+{
+	for (unsigned i = 0; i < NR_PMAPS; i++)
+		if (!mmk_pmap_check(&pmaps[i]))
+			return false;
+	return true;
+}
+
+static inline void
+activate(unsigned space, unsigned cpu)
+{
+	sim_set_cpu(cpu);
+	mmk_pmap_activate(&pmaps[space], cpu);
+	sim_set_cpu(0);
+}
+
+/* A word through the CPU's TLB; UINT64_MAX: a fault. */
+static inline uint64_t
+load(unsigned cpu, mmk_va va)
+{
+	uint64_t word;
+
+	return sim_load(cpu, va, &word, sizeof word) == 0 ? word : UINT64_MAX;
+}
+
+static inline bool
+store(unsigned cpu, mmk_va va, uint64_t word)
+{
+	return sim_store(cpu, va, &word, sizeof word) == 0;
+}
+
+#endif

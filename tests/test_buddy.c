@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tests/test_buddy.c: the contract of mmkit/phys/buddy.h, by example, against
+ * a map with a byte for each page, and what becomes of large blocks.
+ */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mmkit/phys/buddy.h"
+#include "ports/sim/sim.h"
+#include "prop.h"
+
+/* A zone over pages that nobody touches: no RAM is needed behind them. */
+static struct mmk_frame_table table;
+static struct mmk_buddy buddy;
+static void *meta;
+
+static void
+make(mmk_pfn first_pfn, mmk_pfn end_pfn, mmk_pfn zone_first, mmk_pfn zone_end)
+{
+	struct mmk_phys_span span = { mmk_pa_of_pfn(first_pfn),
+		mmk_pa_of_pfn(end_pfn) };
+	struct mmk_frame_plan plan;
+
+	sim_boot(NULL);
+	mmk_frame_table_plan(&span, 1, &plan);
+	meta = malloc(plan.bytes);
+	mmk_frame_table_build(&table, &plan, &span, 1, meta);
+	mmk_buddy_init(&buddy, &table, zone_first, zone_end, "zone");
+}
+
+static bool
+check(void)
+{
+	uint64_t nr_blocks;
+
+	return mmk_buddy_check(&buddy, &nr_blocks);
+}
+
+static struct mmk_frame *
+take(unsigned order)
+{
+	struct mmk_frame *frame;
+
+	MMKIT_LOCK(&buddy.lock);
+	frame = mmk_buddy_take_locked(&buddy, order);
+	MMKIT_UNLOCK(&buddy.lock);
+	return frame;
+}
+
+static void
+give(struct mmk_frame *frame, unsigned order)
+{
+	MMKIT_LOCK(&buddy.lock);
+	mmk_buddy_give_locked(&buddy, frame, order);
+	MMKIT_UNLOCK(&buddy.lock);
+}
+
+static mmk_pfn
+pfn_of(const struct mmk_frame *frame)
+{
+	return mmk_frame_table_pfn(&table, frame);
+}
+
+static void
+setup(void)
+{
+	make(0, 1024, 0, 1024);
+	mmk_buddy_give_run(&buddy, 0, 1024);
+}
+
+static void
+fini(void)
+{
+	cr_assert(check());
+	sim_shutdown();
+	free(meta);
+}
+
+TestSuite(buddy, .init = setup, .fini = fini);
+TestSuite(buddy_bugs, .init = setup);
+
+Test(buddy, a_run_becomes_the_largest_blocks)
+{
+	cr_assert_eq(buddy.nr_free_pages, 1024);
+	cr_assert_eq(buddy.nr_free_blocks[10], 1);
+	cr_assert(check());
+}
+
+Test(buddy_map, any_run_becomes_aligned_blocks, .fini = fini)
+{
+	make(5, 1000, 5, 1000);
+	mmk_buddy_give_run(&buddy, 5, 5);
+	cr_assert_eq(buddy.nr_free_pages, 0);
+	mmk_buddy_give_run(&buddy, 5, 1000);
+	cr_assert_eq(buddy.nr_free_pages, 995);
+	cr_assert(check());
+	/* 5 | 6-7 | 8.. | 16.. | 32.. | 64.. | 128.. | 256.. | 512-767 ... */
+	cr_assert_eq(buddy.nr_free_blocks[0], 1);
+	cr_assert_eq(buddy.nr_free_blocks[8], 2);
+	cr_assert_eq(buddy.nr_free_blocks[9], 0);
+}
+
+Test(buddy, take_splits_and_give_merges)
+{
+	struct mmk_frame *a = take(0), *b = take(0);
+
+	cr_assert_eq(pfn_of(a), 0);
+	cr_assert_eq(pfn_of(b), 1);
+	cr_assert_eq(a->order, 0);
+	cr_assert_eq(a->flags, MMK_FRAME_HEAD);
+	cr_assert_eq(buddy.nr_free_pages, 1022);
+	for (unsigned order = 1; order < 10; order++)
+		cr_assert_eq(buddy.nr_free_blocks[order], 1);
+	cr_assert(check());
+	give(a, 0);
+	cr_assert_eq(buddy.nr_free_blocks[0], 1);
+	cr_assert(check());
+	give(b, 0);
+	cr_assert_eq(buddy.nr_free_blocks[10], 1);
+	cr_assert_eq(a->flags, MMK_FRAME_HEAD | MMK_FRAME_FREE);
+	cr_assert_eq(b->flags, 0);
+}
+
+Test(buddy, take_says_NULL_when_no_block_is_large_enough)
+{
+	struct mmk_frame *a;
+
+	cr_assert_null(take(11));
+	cr_assert_null(take(MMK_MAX_ORDER));
+	a = take(0);
+	cr_assert_null(take(10));
+	cr_assert_not_null(take(9));
+	give(a, 0);
+	cr_assert_null(take(10));
+	cr_assert_not_null(take(9));
+	cr_assert_null(take(0));
+	cr_assert_eq(buddy.nr_free_pages, 0);
+}
+
+Test(buddy_map, blocks_reach_a_gigabyte_and_cross_sections, .fini = fini)
+{
+	mmk_pfn pages = (uint64_t)1 << MMK_MAX_ORDER;
+	struct mmk_frame *all, *one;
+
+	make(pages, 3 * pages, pages, 3 * pages);
+	mmk_buddy_give_run(&buddy, pages, 3 * pages);
+	cr_assert_eq(buddy.nr_free_blocks[MMK_MAX_ORDER], 2,
+	    "two of the largest are not merged");
+	all = take(MMK_MAX_ORDER);
+	cr_assert_eq(pfn_of(all), pages);
+	one = take(0);
+	cr_assert_eq(pfn_of(one), 2 * pages, "lowest address first");
+	cr_assert(check());
+	give(all, MMK_MAX_ORDER);
+	give(one, 0);
+	cr_assert_eq(buddy.nr_free_blocks[MMK_MAX_ORDER], 2);
+}
+
+Test(buddy_map, blocks_never_merge_across_the_end_of_a_zone, .fini = fini)
+{
+	struct mmk_buddy other;
+	uint64_t nr_blocks;
+
+	/* The limit cuts every block in two. */
+	make(0, 1024, 0, 511);
+	mmk_buddy_init(&other, &table, 511, 1024, "other");
+	mmk_buddy_give_run(&other, 511, 1024);
+	mmk_buddy_give_run(&buddy, 0, 511);
+	cr_assert_eq(buddy.nr_free_pages, 511);
+	cr_assert_eq(other.nr_free_pages, 513);
+	cr_assert(mmk_buddy_check(&other, &nr_blocks));
+	cr_assert_eq(nr_blocks, 2);
+	for (unsigned i = 0; i < 511; i++) {
+		struct mmk_frame *frame = take(0);
+
+		cr_assert_not_null(frame);
+		cr_assert_lt(pfn_of(frame), 511);
+	}
+	cr_assert_null(take(0));
+	mmk_buddy_give_run(&buddy, 0, 511);
+	cr_assert(mmk_buddy_check(&other, &nr_blocks));
+}
+
+Test(buddy_map, a_hole_is_no_buddy, .fini = fini)
+{
+	struct mmk_phys_span spans[] = {
+		{ 0, mmk_pa_of_pfn(96) },
+		{ mmk_pa_of_pfn(97), mmk_pa_of_pfn(128) },
+	};
+	struct mmk_frame_plan plan;
+
+	sim_boot(NULL);
+	mmk_frame_table_plan(spans, 2, &plan);
+	meta = malloc(plan.bytes);
+	mmk_frame_table_build(&table, &plan, spans, 2, meta);
+	mmk_buddy_init(&buddy, &table, 0, 128, "zone");
+	mmk_buddy_give_run(&buddy, 97, 128);
+	mmk_buddy_give_run(&buddy, 0, 96);
+	cr_assert_eq(buddy.nr_free_pages, 127);
+	for (unsigned i = 0; i < 127; i++)
+		cr_assert_neq(pfn_of(take(0)), 96);
+	cr_assert_null(take(0));
+	mmk_buddy_give_run(&buddy, 0, 96);
+}
+
+Test(buddy, check_sees_a_planted_fault)
+{
+	struct mmk_frame *held = take(0), *a = take(0), *head;
+
+	give(a, 0);
+	head = a;
+#define PLANT(field, value)                       \
+	do {                                      \
+		__typeof__(field) keep = (field); \
+		(field) = (value);                \
+		cr_assert_not(check(), #field);   \
+		(field) = keep;                   \
+		cr_assert(check());               \
+	} while (0)
+	PLANT(head->flags, MMK_FRAME_HEAD);
+	PLANT(head->order, 1);
+	PLANT(head->prev, 9);
+	PLANT(head->next, 5);
+	PLANT(head->next, UINT32_MAX);
+	PLANT(held->flags, MMK_FRAME_HEAD | MMK_FRAME_FREE);
+	PLANT(buddy.orders, 0);
+	PLANT(buddy.regions[0], 0);
+	PLANT(buddy.regions[9], UINT64_MAX);
+	PLANT(buddy.nr_free_pages, 1);
+	PLANT(buddy.nr_free_blocks[3], 0);
+	PLANT(buddy.end_pfn, 512);
+#undef PLANT
+}
+
+/* ---- properties ---------------------------------------------------------- */
+
+enum { PAGES = 2048, FIRST = 64, LAST = 1999 };
+
+struct model {
+	uint64_t seed, start_seed;
+	unsigned step, nr_held;
+	unsigned char is_taken[PAGES];
+	struct mmk_frame *held[PAGES];
+};
+
+static void
+model_mark(struct model *m, mmk_pfn pfn, unsigned order, unsigned char to)
+{
+	for (mmk_pfn i = pfn; i < pfn + (1u << order); i++) {
+		cr_assert_neq(m->is_taken[i], to,
+		    "MMK_SEED=%llu step %u page %u",
+		    (unsigned long long)m->start_seed, m->step, (unsigned)i);
+		m->is_taken[i] = to;
+	}
+}
+
+static bool
+model_has(const struct model *m, unsigned order)
+{
+	for (unsigned p = 0; p < PAGES; p += 1u << order)
+		if (memchr(&m->is_taken[p], 1, 1u << order) == NULL)
+			return true;
+	return false;
+}
+
+static void
+model_step(struct model *m)
+{
+	unsigned order = (unsigned)(mmk_test_random(&m->seed) % 9);
+	struct mmk_frame *frame;
+
+	if (mmk_test_random(&m->seed) % 2 == 0) {
+		order = order > 5 ? 0 : order;
+		frame = take(order);
+		cr_assert_eq(frame != NULL, model_has(m, order),
+		    "MMK_SEED=%llu step %u order %u",
+		    (unsigned long long)m->start_seed, m->step, order);
+		if (frame == NULL)
+			return;
+		cr_assert_eq(pfn_of(frame) % (1u << order), 0);
+		cr_assert_eq(frame->order, order);
+		model_mark(m, pfn_of(frame), order, 1);
+		m->held[m->nr_held++] = frame;
+	} else if (m->nr_held > 0) {
+		unsigned i = (unsigned)(mmk_test_random(&m->seed) % m->nr_held);
+
+		frame = m->held[i];
+		m->held[i] = m->held[--m->nr_held];
+		model_mark(m, pfn_of(frame), frame->order, 0);
+		give(frame, frame->order);
+	}
+}
+
+Test(buddy_map, prop_agrees_with_a_byte_for_each_page, .fini = fini)
+{
+	static struct model m;
+	uint64_t nr_start;
+
+	memset(&m, 0, sizeof(m));
+	memset(m.is_taken, 1, PAGES);
+	memset(&m.is_taken[FIRST], 0, LAST - FIRST);
+	m.seed = m.start_seed = mmk_test_seed();
+	make(0, PAGES, FIRST, LAST);
+	mmk_buddy_give_run(&buddy, FIRST, LAST);
+	cr_assert(mmk_buddy_check(&buddy, &nr_start));
+	for (m.step = 0; m.step < mmk_test_steps(20000); m.step++) {
+		model_step(&m);
+		if (m.step % 8 == 0)
+			cr_assert(check(), "MMK_SEED=%llu step %u",
+			    (unsigned long long)m.start_seed, m.step);
+	}
+	while (m.nr_held > 0) {
+		struct mmk_frame *frame = m.held[--m.nr_held];
+
+		give(frame, frame->order);
+	}
+	uint64_t nr_end;
+	cr_assert(mmk_buddy_check(&buddy, &nr_end));
+	cr_assert_eq(nr_end, nr_start, "all merged again");
+}
+
+/*
+ * Half of memory is in use, one page here and there; pages come and go. With
+ * one list per order no large block would ever be whole again.
+ */
+Test(buddy_map, prop_large_blocks_come_back_under_churn, .fini = fini)
+{
+	enum { CHURN_PAGES = 1 << 15 };
+	static struct mmk_frame *held[CHURN_PAGES];
+	uint64_t seed = mmk_test_seed(), nr_large = 0;
+	unsigned nr = 0;
+
+	make(0, CHURN_PAGES, 0, CHURN_PAGES);
+	mmk_buddy_give_run(&buddy, 0, CHURN_PAGES);
+	while ((held[nr] = take(0)) != NULL)
+		if (++nr == CHURN_PAGES)
+			break;
+	for (unsigned i = 0; i < CHURN_PAGES / 2; i++) {
+		unsigned at = (unsigned)(mmk_test_random(&seed) % nr);
+
+		give(held[at], 0);
+		held[at] = held[--nr];
+	}
+	for (unsigned order = 9; order <= MMK_MAX_ORDER; order++)
+		nr_large += buddy.nr_free_blocks[order];
+	cr_assert_eq(nr_large, 0, "a random half leaves nothing large");
+	for (unsigned i = 0; i < 10 * CHURN_PAGES; i++) {
+		unsigned at = (unsigned)(mmk_test_random(&seed) % nr);
+
+		give(held[at], 0);
+		held[at] = take(0);
+	}
+	for (unsigned order = 9; order <= MMK_MAX_ORDER; order++)
+		nr_large += buddy.nr_free_blocks[order] << (order - 9);
+	cr_log_info("%llu of 32 large blocks are whole again",
+	    (unsigned long long)nr_large);
+	cr_assert_geq(nr_large, 24, "MMK_SEED=%llu",
+	    (unsigned long long)mmk_test_seed());
+	while (nr > 0)
+		give(held[--nr], 0);
+}
+
+/* ---- bugs ---------------------------------------------------------------- */
+
+Test(buddy_bugs, take_without_the_lock_traps, .signal = SIGABRT)
+{
+	(void)mmk_buddy_take_locked(&buddy, 0);
+}
+
+Test(buddy_bugs, give_without_the_lock_traps, .signal = SIGABRT)
+{
+	mmk_buddy_give_locked(&buddy, take(0), 0);
+}
+
+Test(buddy_bugs, take_beyond_the_largest_order_traps, .signal = SIGABRT)
+{
+	(void)take(MMK_MAX_ORDER + 1);
+}
+
+Test(buddy_bugs, give_of_an_unaligned_block_traps, .signal = SIGABRT)
+{
+	(void)take(0);
+	give(take(0), 1);
+}
+
+Test(buddy_bugs, give_outside_the_zone_traps, .signal = SIGABRT)
+{
+	buddy.end_pfn = 512;
+	give(&table.frames[600], 0);
+}
+
+Test(buddy_bugs, run_outside_the_zone_traps, .signal = SIGABRT)
+{
+	mmk_buddy_give_run(&buddy, 1000, 1025);
+}

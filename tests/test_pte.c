@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tests/test_pte.c: entries of page tables against constants worked out by
+ * hand from the manuals: Intel SDM vol. 3A chapter 4, Arm ARM D8.3 to D8.5
+ */
+#include <criterion/criterion.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The hardware that sets accessed and modified between our load and our write:
+ * once, in the entry `victim`. */
+static uint64_t *victim;
+static uint64_t bits_set, bits_cleared;
+
+static inline void
+hardware_acts(const void *ptr)
+{
+	if (ptr != victim)
+		return;
+	*victim = (*victim | bits_set) & ~bits_cleared;
+	victim = NULL;
+}
+
+#define MMKIT_ATOMIC_CAS(p, expected, v)                                 \
+	(hardware_acts(p), __atomic_compare_exchange_n(p, expected, v,   \
+	                       false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+#define MMKIT_ATOMIC_XCHG(p, v) \
+	(hardware_acts(p), __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL))
+
+/* All private to this file, so that the walk's own helpers can be called. */
+#define MMKIT_STATIC
+#include "../mmkit/pmap/pmap.h"
+#include "../ports/aarch64/pte.h"
+#include "../ports/x86_64/pte.h"
+
+#define PA UINT64_C(0x12345000)
+#define R MMK_PROT_READ
+#define RW (MMK_PROT_READ | MMK_PROT_WRITE)
+#define RX (MMK_PROT_READ | MMK_PROT_EXEC)
+#define X MMK_PROT_EXEC
+#define USER MMK_PMAP_USER
+#define AD (MMK_PMAP_ACCESSED | MMK_PMAP_MODIFIED)
+
+static const struct mmk_pt_shape x86_64 = MMK_X86_64_SHAPE;
+static const struct mmk_pt_shape arm = MMK_AARCH64_SHAPE;
+static const struct mmk_pt_shape arm_soft = MMK_AARCH64_SHAPE_SOFT;
+static const struct mmk_pt_shape arm_64k = MMK_AARCH64_SHAPE_64K;
+static const struct mmk_pt_shape arm_16k = MMK_AARCH64_SHAPE_16K;
+
+/* One leaf in numbers: what is asked, what is to be written. */
+struct leaf {
+	unsigned level;
+	mmk_pa pa;
+	unsigned flags;
+	uint64_t pte;
+};
+
+static const struct leaf x86_64_leaves[] = {
+	{ 0, PA, R | USER, UINT64_C(0x8000000012345005) },
+	{ 0, PA, RW | USER, UINT64_C(0x8000000012345007) },
+	{ 0, PA, RW | USER | AD, UINT64_C(0x8000000012345067) },
+	{ 0, PA, R | USER | AD, UINT64_C(0x8000000012345065) },
+	{ 0, PA, RX | USER, UINT64_C(0x0000000012345005) },
+	{ 0, PA, RW, UINT64_C(0x8000000012345003) },
+	{ 0, PA, RW | X, UINT64_C(0x0000000012345003) },
+	{ 0, PA, RW | MMK_PMAP_DEVICE, UINT64_C(0x800000001234501b) },
+	{ 0, PA, R | MMK_PMAP_WIRED, UINT64_C(0x8000000012345201) },
+	{ 0, PA, R | MMK_PMAP_UNTRACKED, UINT64_C(0x8000000012345401) },
+	{ 0, PA, R | MMK_PMAP_SOFT, UINT64_C(0x8000000012345801) },
+	{ 0, UINT64_C(0xffffffffff000), R, UINT64_C(0x800ffffffffff001) },
+	{ 1, UINT64_C(0x40000000), RW | USER, UINT64_C(0x8000000040000087) },
+	{ 2, UINT64_C(0x40000000), R, UINT64_C(0x8000000040000081) },
+};
+
+/* PXN is bit 53, UXN 54: 0x0060...; DBM 51: 0x0008...; software 55 to 58. */
+static const struct leaf arm_leaves[] = {
+	{ 0, PA, R | USER, UINT64_C(0x0060000012345bc3) },
+	{ 0, PA, RW | USER, UINT64_C(0x0068000012345bc3) },
+	{ 0, PA, RW | USER | AD, UINT64_C(0x0068000012345f43) },
+	{ 0, PA, R | USER | AD, UINT64_C(0x00e0000012345fc3) },
+	{ 0, PA, RX | USER, UINT64_C(0x0020000012345bc3) },
+	{ 0, PA, X | USER, UINT64_C(0x0020000012345b83) },
+	{ 0, PA, R, UINT64_C(0x0060000012345b83) },
+	{ 0, PA, RX, UINT64_C(0x0040000012345b83) },
+	{ 0, PA, RW | AD, UINT64_C(0x0068000012345f03) },
+	{ 0, PA, RW | MMK_PMAP_DEVICE, UINT64_C(0x0068000012345887) },
+	{ 0, PA, R | MMK_PMAP_WIRED, UINT64_C(0x0160000012345b83) },
+	{ 0, PA, R | MMK_PMAP_UNTRACKED, UINT64_C(0x0260000012345b83) },
+	{ 0, PA, R | MMK_PMAP_SOFT, UINT64_C(0x0460000012345b83) },
+	{ 0, UINT64_C(0xfffffffff000), R, UINT64_C(0x0060fffffffffb83) },
+	{ 1, UINT64_C(0x40000000), R | USER, UINT64_C(0x0060000040000bc1) },
+	{ 2, UINT64_C(0x40000000), R | USER, UINT64_C(0x0060000040000bc1) },
+};
+
+/* Without the hardware's help bit 59 says "may be written", not DBM. */
+static const struct leaf arm_soft_leaves[] = {
+	{ 0, PA, R | USER, UINT64_C(0x0060000012345bc3) },
+	{ 0, PA, RW | USER, UINT64_C(0x0860000012345bc3) },
+	{ 0, PA, RW | USER | AD, UINT64_C(0x0860000012345f43) },
+	{ 0, PA, R | USER | AD, UINT64_C(0x00e0000012345fc3) },
+};
+
+#define NR(array) (sizeof(array) / sizeof(array)[0])
+
+Test(pte, x86_64_leaves_are_spelled_as_the_manual_says)
+{
+	for (size_t i = 0; i < NR(x86_64_leaves); i++) {
+		const struct leaf *leaf = &x86_64_leaves[i];
+		uint64_t pte = mmk_x86_64_make_leaf(&x86_64, leaf->level,
+		    leaf->pa, leaf->flags);
+
+		cr_assert_eq(pte, leaf->pte, "%zu: 0x%llx", i,
+		    (unsigned long long)pte);
+		cr_assert(mmk_x86_64_is_present(&x86_64, leaf->level, pte));
+		cr_assert(mmk_x86_64_is_leaf(&x86_64, leaf->level, pte));
+		cr_assert_eq(mmk_x86_64_pa(&x86_64, leaf->level, pte),
+		    leaf->pa);
+		cr_assert_eq(mmk_x86_64_flags(&x86_64, leaf->level, pte),
+		    leaf->flags, "%zu", i);
+	}
+}
+
+static void
+check_arm(const struct mmk_pt_shape *shape, const struct leaf *leaf)
+{
+	uint64_t pte = mmk_aarch64_make_leaf(shape, leaf->level, leaf->pa,
+	    leaf->flags);
+
+	cr_assert_eq(pte, leaf->pte, "flags 0x%x: 0x%llx", leaf->flags,
+	    (unsigned long long)pte);
+	cr_assert(mmk_aarch64_is_present(shape, leaf->level, pte));
+	cr_assert(mmk_aarch64_is_leaf(shape, leaf->level, pte));
+	cr_assert_eq(mmk_aarch64_pa(shape, leaf->level, pte), leaf->pa);
+	cr_assert_eq(mmk_aarch64_flags(shape, leaf->level, pte), leaf->flags,
+	    "0x%x", leaf->flags);
+}
+
+Test(pte, aarch64_leaves_are_spelled_as_the_manual_says)
+{
+	for (size_t i = 0; i < NR(arm_leaves); i++)
+		check_arm(&arm, &arm_leaves[i]);
+}
+
+Test(pte, aarch64_leaves_without_hardware_dirty_state_use_a_software_mark)
+{
+	for (size_t i = 0; i < NR(arm_soft_leaves); i++)
+		check_arm(&arm_soft, &arm_soft_leaves[i]);
+}
+
+Test(pte, aarch64_addresses_above_48_bits_go_to_the_low_bits_with_64k_pages)
+{
+	struct leaf leaf = { 0, UINT64_C(0xf000012340000), R | USER,
+		UINT64_C(0x006000001234fbc3) };
+	struct leaf small = { 0, UINT64_C(0x12344000), R | USER,
+		UINT64_C(0x0060000012344bc3) };
+
+	check_arm(&arm_64k, &leaf);
+	check_arm(&arm_16k, &small);
+}
+
+Test(pte, tables_are_spelled_as_the_manuals_say)
+{
+	uint64_t x86 = mmk_x86_64_make_table(&x86_64, 3, PA);
+	uint64_t arm8 = mmk_aarch64_make_table(&arm, 3, PA);
+
+	cr_assert_eq(x86, UINT64_C(0x12345007));
+	cr_assert_eq(arm8, UINT64_C(0x12345003));
+	cr_assert(!mmk_x86_64_is_leaf(&x86_64, 3, x86));
+	cr_assert(!mmk_aarch64_is_leaf(&arm, 3, arm8));
+	cr_assert_eq(mmk_x86_64_pa(&x86_64, 3, x86), PA);
+	cr_assert_eq(mmk_aarch64_pa(&arm, 3, arm8), PA);
+}
+
+Test(pte, what_is_not_valid_is_not_present)
+{
+	cr_assert(!mmk_x86_64_is_present(&x86_64, 0, 0));
+	cr_assert(!mmk_x86_64_is_present(&x86_64, 0, UINT64_C(0x12345006)));
+	cr_assert(!mmk_aarch64_is_present(&arm, 0, 0));
+	cr_assert(!mmk_aarch64_is_present(&arm, 0, UINT64_C(0x12345002)));
+	/* 0b01 is a block, and reserved at the last level. */
+	cr_assert(!mmk_aarch64_is_present(&arm, 0, UINT64_C(0x12345001)));
+	cr_assert(mmk_aarch64_is_present(&arm, 1, UINT64_C(0x40000001)));
+}
+
+Test(pte, the_hardware_bits_of_a_large_x86_64_leaf_are_no_address)
+{
+	uint64_t pte = UINT64_C(0x8000000040001087); /* bit 12: PAT */
+
+	cr_assert_eq(mmk_x86_64_pa(&x86_64, 1, pte), UINT64_C(0x40000000));
+}
+
+/* The processor clears AP[2] of a writable clean entry when it is written. */
+Test(pte, what_arm_hardware_does_to_a_clean_entry_reads_as_modified)
+{
+	uint64_t pte = mmk_aarch64_make_leaf(&arm, 0, PA, RW | USER);
+
+	cr_assert_eq(mmk_aarch64_flags(&arm, 0, pte), RW | USER);
+	pte &= ~UINT64_C(0x80);
+	pte |= UINT64_C(0x400);
+	cr_assert_eq(mmk_aarch64_flags(&arm, 0, pte), RW | USER | AD);
+}
+
+/*
+ * For every set of flags: only the right to read may be added, and what is
+ * granted is spelled the same way again.
+ */
+Test(pte, every_set_of_flags_comes_back_with_at_most_read_added)
+{
+	const struct mmk_pt_shape *shapes[] = { &x86_64, &arm, &arm_soft };
+
+	for (unsigned i = 0; i < 3 * (MMK_PMAP_ALL + 1); i++) {
+		const struct mmk_pt_shape *shape = shapes[i % 3];
+		bool is_x86 = shape->arch == MMK_PT_ARCH_X86_64;
+		unsigned flags = i / 3, back;
+		uint64_t pte, again;
+
+		pte = is_x86 ? mmk_x86_64_make_leaf(shape, 0, PA, flags)
+		             : mmk_aarch64_make_leaf(shape, 0, PA, flags);
+		back = is_x86 ? mmk_x86_64_flags(shape, 0, pte)
+		              : mmk_aarch64_flags(shape, 0, pte);
+		again = is_x86 ? mmk_x86_64_make_leaf(shape, 0, PA, back)
+		               : mmk_aarch64_make_leaf(shape, 0, PA, back);
+		cr_assert_eq(back & ~MMK_PROT_READ, flags & ~MMK_PROT_READ,
+		    "0x%x became 0x%x", flags, back);
+		cr_assert((back & MMK_PROT_READ) >= (flags & MMK_PROT_READ));
+		cr_assert_eq(again, pte, "0x%x", flags);
+	}
+}
+
+Test(pte, addresses_end_where_the_lower_half_ends)
+{
+	cr_assert_eq(mmk_x86_64_va_limit(&x86_64), UINT64_C(1) << 47);
+	cr_assert_eq(mmk_aarch64_va_limit(&arm), UINT64_C(1) << 48);
+}
+
+static void
+hardware_is_to_write(const struct mmk_pt_shape *shape, uint64_t *slot)
+{
+	bool is_x86 = shape->arch == MMK_PT_ARCH_X86_64;
+
+	victim = slot;
+	bits_set = is_x86 ? UINT64_C(0x60) : UINT64_C(0x400);
+	bits_cleared = is_x86 ? 0 : UINT64_C(0x80);
+}
+
+Test(pte, a_dirty_bit_set_while_an_entry_is_changed_survives)
+{
+	const struct mmk_pt_shape *shapes[] = { &x86_64, &arm };
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t slot = mmk_pt_make_leaf(shapes[i], 0, PA, RW | USER);
+
+		hardware_is_to_write(shapes[i], &slot);
+		(void)mmk__pte_change(shapes[i], &slot, MMK_PMAP_SOFT,
+		    MMK_PROT_WRITE);
+		cr_assert_null(victim);
+		cr_assert_eq(mmk_pt_flags(shapes[i], 0, slot),
+		    R | USER | AD | MMK_PMAP_SOFT);
+		cr_assert_eq(mmk_pt_pa(shapes[i], 0, slot), PA);
+	}
+}
+
+Test(pte, a_dirty_bit_set_while_an_entry_is_taken_is_returned)
+{
+	const struct mmk_pt_shape *shapes[] = { &x86_64, &arm };
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t slot = mmk_pt_make_leaf(shapes[i], 0, PA, RW | USER);
+		uint64_t pte;
+
+		hardware_is_to_write(shapes[i], &slot);
+		pte = mmk__pte_take(&slot);
+		cr_assert_null(victim);
+		cr_assert_eq(slot, 0);
+		cr_assert_eq(mmk_pt_flags(shapes[i], 0, pte), RW | USER | AD);
+	}
+}

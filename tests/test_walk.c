@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tests/test_walk.c: the simulated machine's two table walkers, on tables
+ * written by hand
+ */
+#include <criterion/criterion.h>
+
+#include <string.h>
+
+#include "sim_tables.h"
+
+static struct sim_walk
+walk_from(uint64_t root, uint64_t va, unsigned access, bool is_user)
+{
+	struct sim_walk_request request = { root, va, access, is_user,
+		access == 0 };
+	struct sim_walk walk;
+
+	sim_walk(&request, &walk);
+	return walk;
+}
+
+static struct sim_walk
+walk(uint64_t va, unsigned access)
+{
+	return walk_from(ROOT, va, access, true);
+}
+
+/* ---- the walker of x86_64 ------------------------------------------------ */
+
+TestSuite(sim_x86_64, .init = boot_x86, .fini = sim_shutdown);
+
+Test(sim_x86_64, a_walk_goes_through_four_levels)
+{
+	struct sim_walk found;
+
+	set(entry_pa(VA, 0), PAGE_A | P | U);
+	found = walk(VA + 0x123, SIM_READ);
+	cr_assert_eq(found.fault, SIM_FAULT_NONE);
+	cr_assert_eq(found.pa, PAGE_A + 0x123);
+	cr_assert_eq(found.page_shift, 12);
+	cr_assert_eq(found.nr_entries, 4);
+	cr_assert_eq(found.entry_pas[0], ROOT + (VA >> 39) * 8);
+	cr_assert_eq(found.entry_pas[3], entry_pa(VA, 0));
+	cr_assert_null(found.malformed);
+}
+
+Test(sim_x86_64, a_walk_goes_through_five_levels)
+{
+	struct sim_mmu mmu = { 5, 12, 57, 52, true };
+	uint64_t va = UINT64_C(0x00ab12345678a000);
+	struct sim_walk_request request = { ROOT, va + 8, SIM_READ, true,
+		false };
+	struct sim_walk found;
+
+	set(entry_pa_from(ROOT, va, 0, 4), PAGE_B | P | U);
+	sim_walk_x86_64(&mmu, &request, &found);
+	cr_assert_eq(found.fault, SIM_FAULT_NONE);
+	cr_assert_eq(found.nr_entries, 5);
+	cr_assert_eq(found.pa, PAGE_B + 8);
+}
+
+Test(sim_x86_64, large_pages_of_2m_and_1g_are_leaves)
+{
+	struct sim_walk found;
+
+	set(entry_pa(VA, 1), BASE | P | U | PS | UINT64_C(0x1000)); /* PAT */
+	found = walk(VA, SIM_READ);
+	cr_assert_eq(found.fault, SIM_FAULT_NONE);
+	cr_assert_eq(found.page_shift, 21);
+	cr_assert_eq(found.pa, BASE + (VA & 0x1fffff));
+	set(entry_pa(VA_X, 2), BASE | P | U | PS);
+	found = walk(VA_X, SIM_READ);
+	cr_assert_eq(found.page_shift, 30);
+	cr_assert_eq(found.pa, BASE + (VA_X & 0x3fffffff));
+}
+
+Test(sim_x86_64, an_absent_entry_faults_at_its_level)
+{
+	for (unsigned level = 0; level < 4; level++) {
+		uint64_t va = VA_X + ((uint64_t)level << 40);
+
+		set(entry_pa(va, level), PAGE_A); /* all but P */
+		cr_assert_eq(walk(va, SIM_READ).fault, SIM_FAULT_NOT_PRESENT);
+		cr_assert_eq(walk(va, SIM_READ).level, level);
+	}
+}
+
+Test(sim_x86_64, reserved_bits_fault_and_are_called_malformed)
+{
+	struct sim_walk found;
+
+	set(entry_pa(VA, 1), (BASE + 0x2000) | P | U | PS);
+	found = walk(VA, SIM_READ);
+	cr_assert_eq(found.fault, SIM_FAULT_RESERVED);
+	cr_assert_not_null(found.malformed);
+	set(entry_pa(VA_X, 3), BASE | P | U | PS);
+	found = walk(VA_X, SIM_READ);
+	cr_assert_eq(found.fault, SIM_FAULT_RESERVED);
+	cr_assert_eq(found.level, 3);
+}
+
+Test(sim_x86_64, address_bits_above_the_machines_fault)
+{
+	struct sim_mmu mmu = { 4, 12, 48, 40, true };
+	struct sim_walk_request request = { ROOT, VA, SIM_READ, true, false };
+	struct sim_walk found;
+
+	set(entry_pa(VA, 0), (UINT64_C(1) << 40) | P | U);
+	sim_walk_x86_64(&mmu, &request, &found);
+	cr_assert_eq(found.fault, SIM_FAULT_RESERVED);
+}
+
+Test(sim_x86_64, a_table_outside_ram_is_told)
+{
+	set(entry_pa(VA, 2), UINT64_C(0x1000) | P | W | U);
+	cr_assert_eq(walk(VA, SIM_READ).fault, SIM_FAULT_TABLE);
+}
+
+Test(sim_x86_64, addresses_are_canonical_or_fault)
+{
+	uint64_t high = UINT64_C(0xffff800000000000);
+
+	cr_assert_eq(walk(UINT64_C(1) << 47, SIM_READ).fault,
+	    SIM_FAULT_ADDRESS);
+	cr_assert_eq(walk(high - 1, SIM_READ).fault, SIM_FAULT_ADDRESS);
+	set(entry_pa(high, 0), PAGE_A | P | U);
+	cr_assert_eq(walk(high, SIM_READ).pa, PAGE_A);
+}
+
+/* The SDM's rule, said another way: bit by bit over both entries. */
+Test(sim_x86_64, rights_are_those_of_every_entry_on_the_way)
+{
+	for (unsigned bits = 0; bits < 64; bits++) {
+		uint64_t table = ((bits & 1) != 0 ? W : 0) |
+		    ((bits & 2) != 0 ? U : 0) | ((bits & 4) != 0 ? NX : 0);
+		uint64_t page = ((bits & 8) != 0 ? W : 0) |
+		    ((bits & 16) != 0 ? U : 0) | ((bits & 32) != 0 ? NX : 0);
+		bool write = (bits & 9) == 9, user = (bits & 18) == 18;
+		bool exec = (bits & 36) == 0;
+		unsigned rights = SIM_READ | (write ? SIM_WRITE : 0) |
+		    (exec ? SIM_EXEC : 0);
+		uint64_t upper_pa = entry_pa(VA, 1);
+
+		set(entry_pa(VA, 0), PAGE_A | P | page);
+		set(upper_pa, (*word(upper_pa) & UINT64_C(0xfffffffff000)) |
+		        P | table);
+		cr_assert_eq(walk(VA, 0).rights[0], rights, "bits %u", bits);
+		cr_assert_eq(walk(VA, 0).rights[1], user ? rights : 0,
+		    "bits %u", bits);
+		for (unsigned access = 1; access <= 4; access *= 2) {
+			cr_assert_eq(walk(VA, access).fault,
+			    user && (rights & access) != 0
+			        ? SIM_FAULT_NONE
+			        : SIM_FAULT_PERMISSION);
+			cr_assert_eq(
+			    walk_from(ROOT, VA, access, false).fault,
+			    (rights & access) != 0 ? SIM_FAULT_NONE
+			                           : SIM_FAULT_PERMISSION);
+		}
+		set(upper_pa, *word(upper_pa) | P | W | U);
+	}
+}
+
+Test(sim_x86_64, a_read_sets_accessed_and_a_write_sets_dirty)
+{
+	map(VA, PAGE_A);
+	cr_assert_eq(walk(VA, 0).fault, SIM_FAULT_NONE);
+	cr_assert_eq(*word(entry_pa(VA, 0)), leaf(PAGE_A), "a probe wrote");
+	cr_assert(!walk(VA, SIM_READ).is_accessed);
+	for (unsigned level = 0; level < 4; level++)
+		cr_assert((*word(entry_pa(VA, level)) & A) != 0);
+	cr_assert((*word(entry_pa(VA, 0)) & D) == 0);
+	cr_assert(walk(VA, SIM_WRITE).is_dirty);
+	cr_assert((*word(entry_pa(VA, 0)) & D) != 0);
+	cr_assert((*word(entry_pa(VA, 1)) & D) == 0, "a table got dirty");
+}
+
+Test(sim_x86_64, a_fault_sets_no_bits)
+{
+	set(entry_pa(VA, 0), PAGE_A | P | U);
+	cr_assert_eq(walk(VA, SIM_WRITE).fault, SIM_FAULT_PERMISSION);
+	cr_assert_eq(*word(entry_pa(VA, 0)), PAGE_A | P | U);
+}
+
+/* ---- the walker of aarch64 ----------------------------------------------- */
+
+TestSuite(sim_aarch64, .init = boot_arm, .fini = sim_shutdown);
+
+Test(sim_aarch64, a_walk_goes_through_four_levels)
+{
+	struct sim_walk found;
+
+	set(entry_pa(VA, 0), PAGE_A | PAGE_ARM | RO | UXN | PXN);
+	found = walk(VA + 0x123, SIM_READ);
+	cr_assert_eq(found.fault, SIM_FAULT_NONE);
+	cr_assert_eq(found.pa, PAGE_A + 0x123);
+	cr_assert_eq(found.nr_entries, 4);
+	cr_assert_eq(found.entry_pas[0], ROOT + (VA >> 39) * 8);
+	cr_assert_null(found.malformed);
+	cr_assert(!found.is_global);
+}
+
+Test(sim_aarch64, blocks_of_2m_and_1g_are_leaves)
+{
+	uint64_t block = (PAGE_ARM & ~UINT64_C(2)) | BASE;
+
+	set(entry_pa(VA, 1), block);
+	cr_assert_eq(walk(VA, SIM_READ).page_shift, 21);
+	cr_assert_eq(walk(VA, SIM_READ).pa, BASE + (VA & 0x1fffff));
+	set(entry_pa(VA_X, 2), block);
+	cr_assert_eq(walk(VA_X, SIM_READ).page_shift, 30);
+}
+
+Test(sim_aarch64, granules_of_16k_and_64k_are_walked)
+{
+	struct sim_mmu mmu16 = { 3, 14, 47, 48, true };
+	struct sim_mmu mmu64 = { 3, 16, 48, 48, true };
+	uint64_t va = UINT64_C(0x0123456789ab);
+	struct sim_walk_request request = { BASE, va, SIM_READ, true, true };
+	struct sim_walk found;
+
+	set(BASE + (va >> 36 & 0x7ff) * 8, (BASE + 0x10000) | V);
+	set(BASE + 0x10000 + (va >> 25 & 0x7ff) * 8, (BASE + 0x20000) | V);
+	set(BASE + 0x20000 + (va >> 14 & 0x7ff) * 8,
+	    (BASE + 0x4000) | PAGE_ARM);
+	sim_walk_aarch64(&mmu16, &request, &found);
+	cr_assert_eq(found.fault, SIM_FAULT_NONE);
+	cr_assert_eq(found.pa, BASE + 0x4000 + (va & 0x3fff));
+	memset(word(BASE), 0, 0x40000);
+	set(BASE + (va >> 42 & 0x1fff) * 8, (BASE + 0x10000) | V);
+	set(BASE + 0x10000 + (va >> 29 & 0x1fff) * 8,
+	    BASE | (PAGE_ARM & ~UINT64_C(2)));
+	sim_walk_aarch64(&mmu64, &request, &found);
+	cr_assert_eq(found.page_shift, 29);
+	cr_assert_eq(found.pa, BASE + (va & 0x1fffffff));
+}
+
+Test(sim_aarch64, kinds_a_level_does_not_have_are_not_present)
+{
+	struct sim_walk found;
+
+	set(entry_pa(VA, 0), PAGE_A | (PAGE_ARM & ~UINT64_C(2)));
+	found = walk(VA, SIM_READ);
+	cr_assert_eq(found.fault, SIM_FAULT_NOT_PRESENT);
+	cr_assert_not_null(found.malformed);
+	set(entry_pa(VA_X, 3), (PAGE_ARM & ~UINT64_C(2)));
+	found = walk(VA_X, SIM_READ);
+	cr_assert_eq(found.fault, SIM_FAULT_NOT_PRESENT);
+	cr_assert_eq(found.level, 3);
+}
+
+Test(sim_aarch64, what_no_correct_kernel_writes_is_called_malformed)
+{
+	static const uint64_t bad[] = { UINT64_C(1) << 48, UINT64_C(1) << 49 };
+
+	for (unsigned i = 0; i < 2; i++) {
+		set(entry_pa(VA, 0), PAGE_A | PAGE_ARM | bad[i]);
+		cr_assert_not_null(walk(VA, 0).malformed);
+	}
+	set(entry_pa(VA, 0), PAGE_A | (PAGE_ARM & ~SH) | UINT64_C(0x100));
+	cr_assert_not_null(walk(VA, 0).malformed, "shareability 01");
+	set(entry_pa(VA_X, 1), (PAGE_ARM & ~UINT64_C(2)) | (BASE + 0x3000));
+	cr_assert_not_null(walk(VA_X, 0).malformed, "unaligned block");
+}
+
+Test(sim_aarch64, addresses_wider_than_the_machines_fault)
+{
+	struct sim_mmu mmu = { 4, 12, 48, 40, true };
+	struct sim_walk_request request = { ROOT, VA, SIM_READ, true, false };
+	struct sim_walk found;
+
+	set(entry_pa(VA, 0), (UINT64_C(1) << 40) | PAGE_ARM);
+	sim_walk_aarch64(&mmu, &request, &found);
+	cr_assert_eq(found.fault, SIM_FAULT_ADDRESS_SIZE);
+	cr_assert_eq(walk(UINT64_C(1) << 48, SIM_READ).fault,
+	    SIM_FAULT_ADDRESS);
+}
+
+/* The tables of D8.4, by exhaustion: AP, XN and the tables' restrictions. */
+Test(sim_aarch64, rights_follow_ap_and_xn)
+{
+	for (unsigned bits = 0; bits < 256; bits++) {
+		bool el0 = (bits & 1) != 0, ro = (bits & 2) != 0;
+		bool uxn = (bits & 4) != 0, pxn = (bits & 8) != 0;
+		bool t_no_el0 = (bits & 16) != 0, t_ro = (bits & 32) != 0;
+		bool t_uxn = (bits & 64) != 0, t_pxn = (bits & 128) != 0;
+		bool user_data = el0 && !t_no_el0, writable = !ro && !t_ro;
+		uint64_t upper_pa = entry_pa(VA, 2);
+		unsigned kernel = SIM_READ, user = 0;
+
+		kernel |= writable ? SIM_WRITE : 0;
+		kernel |= !pxn && !t_pxn && !(user_data && writable) ? SIM_EXEC
+		                                                     : 0;
+		user |= user_data ? SIM_READ : 0;
+		user |= user_data && writable ? SIM_WRITE : 0;
+		user |= !uxn && !t_uxn ? SIM_EXEC : 0;
+		set(entry_pa(VA, 0), PAGE_A | V | SH | AF | NG |
+		        (el0 ? EL0 : 0) | (ro ? RO : 0) | (uxn ? UXN : 0) |
+		        (pxn ? PXN : 0));
+		set(upper_pa, (*word(upper_pa) & UINT64_C(0xfffffffff003)) |
+		        (uint64_t)t_no_el0 << 61 | (uint64_t)t_ro << 62 |
+		        (uint64_t)t_uxn << 60 | (uint64_t)t_pxn << 59);
+		cr_assert_eq(walk(VA, 0).rights[0], kernel, "bits %u", bits);
+		cr_assert_eq(walk(VA, 0).rights[1], user, "bits %u", bits);
+	}
+}
+
+Test(sim_aarch64, the_hardware_sets_the_access_flag_and_clears_read_only)
+{
+	uint64_t clean = PAGE_A | (PAGE_ARM & ~AF) | RO | DBM | UXN | PXN;
+
+	set(entry_pa(VA, 0), clean);
+	cr_assert_eq(walk(VA, 0).fault, SIM_FAULT_NONE);
+	cr_assert_eq(*word(entry_pa(VA, 0)), clean, "a probe wrote");
+	cr_assert(!walk(VA, SIM_READ).is_dirty);
+	cr_assert_eq(*word(entry_pa(VA, 0)), clean | AF);
+	cr_assert(walk(VA, SIM_WRITE).is_dirty);
+	cr_assert_eq(*word(entry_pa(VA, 0)), (clean | AF) & ~RO);
+}
+
+Test(sim_aarch64, without_hardware_help_flags_fault)
+{
+	uint64_t clean = PAGE_A | (PAGE_ARM & ~AF) | RO | DBM | UXN | PXN;
+
+	boot(SIM_ARCH_AARCH64, 1, true);
+	set(entry_pa(VA, 0), clean);
+	cr_assert_eq(walk(VA, SIM_READ).fault, SIM_FAULT_ACCESS_FLAG);
+	set(entry_pa(VA, 0), clean | AF);
+	cr_assert_eq(walk(VA, SIM_READ).fault, SIM_FAULT_NONE);
+	cr_assert_eq(walk(VA, SIM_WRITE).fault, SIM_FAULT_PERMISSION);
+	cr_assert_eq(*word(entry_pa(VA, 0)), clean | AF);
+}
