@@ -8,7 +8,7 @@
 static struct vm_file f;
 static struct vm_recorder r;
 
-/* ---- the space --------------------------------------------------------------- */
+/* ---- the space ------------------------------------------------------- */
 
 static void
 space_bounds(void)
@@ -105,7 +105,7 @@ Test(mapping, fork_happens_or_does_not)
 	vm_every_k(setup_fork, op_fork, done_fork);
 }
 
-/* ---- bad arguments -------------------------------------------------------------- */
+/* ---- bad arguments --------------------------------------------------- */
 
 struct range {
 	mmk_va va;
@@ -286,7 +286,7 @@ Test(mapping, bad_arguments_of_the_other_calls_are_refused)
 	vm_both(bad_others);
 }
 
-/* ---- mmap -------------------------------------------------------------------------- */
+/* ---- mmap ------------------------------------------------------------ */
 
 static void
 places(void)
@@ -423,8 +423,8 @@ stack(void)
 {
 	vm_map(0)->stack_limit_pages = 8;
 	vm_map(0)->stack_guard_pages = 1;
-	vm_mmap(0, VA, 2, RW, ANON_PRIVATE | MMK_MAP_FIXED | MMK_MAP_STACK, NULL,
-	    0);
+	vm_mmap(0, VA, 2, RW, ANON_PRIVATE | MMK_MAP_FIXED | MMK_MAP_STACK,
+	    NULL, 0);
 	vm_put(0, VA - 1, 's');
 	cr_assert_eq(vm_get(0, VA - 1), 's');
 	cr_assert_eq(vm_entry(0, VA).start_va, VA - PAGE);
@@ -521,7 +521,7 @@ Test(mapping, mmap_over_others_happens_or_does_not)
 	vm_every_k(setup_mixed, op_mmap_over, done_mmap_over);
 }
 
-/* ---- munmap, mprotect, discard --------------------------------------------------- */
+/* ---- munmap, mprotect, discard --------------------------------------- */
 
 static enum mmk_err
 op_munmap(void)
@@ -689,7 +689,7 @@ Test(mapping, discard_can_be_tried_again)
 	vm_every_k(setup_discard, op_discard, done_discard);
 }
 
-/* ---- mremap ------------------------------------------------------------------------ */
+/* ---- mremap ---------------------------------------------------------- */
 
 static enum mmk_err
 op_mremap_shrink(void)
@@ -857,114 +857,7 @@ Test(mapping, mremap_shows_no_old_contents)
 	vm_both(mremap_anon_back);
 }
 
-/* ---- the heap ---------------------------------------------------------------------- */
-
-static void
-heap(void)
-{
-	struct mmk_space *space = vm_sp(0);
-	mmk_va start_va = VA + 123, va = 77;
-
-	cr_assert_eq(mmk_brk(space, 0, &va), MMK_OK);
-	cr_assert_eq(va, 0u, "no heap yet");
-	cr_assert_eq(mmk_brk(space, VA, &va), MMK_ERR_INVAL);
-	cr_assert_eq(mmk_heap_init(space, 0, PAGE), MMK_ERR_INVAL);
-	cr_assert_eq(mmk_heap_init(space, VM_MIN - 1, PAGE), MMK_ERR_INVAL);
-	cr_assert_eq(mmk_heap_init(space, VM_MAX - PAGE, PAGE + 1),
-	    MMK_ERR_INVAL);
-	cr_assert_eq(mmk_heap_init(space, VA, UINT64_MAX), MMK_ERR_INVAL);
-	cr_assert_eq(mmk_heap_init(space, UINT64_MAX, 1), MMK_ERR_INVAL);
-	cr_assert_eq(mmk_heap_init(space, start_va, 16 * PAGE), MMK_OK);
-	cr_assert_eq(mmk_heap_init(space, start_va, 16 * PAGE), MMK_ERR_EXIST);
-	cr_assert_eq(mmk_brk(space, 0, &va), MMK_OK);
-	cr_assert_eq(va, start_va);
-
-	cr_assert_eq(mmk_brk(space, VA + PAGE, &va), MMK_OK);
-	cr_assert_eq(va, VA + PAGE);
-	cr_assert_eq(vm_access(0, VA + PAGE, MMK_PROT_READ), MMK_ERR_NOENT,
-	    "only whole pages beyond the first are ours");
-	cr_assert_eq(mmk_brk(space, VA + 4 * PAGE + 1, &va), MMK_OK);
-	vm_put(0, VA + 4 * PAGE + 5, 'h');
-	vm_put(0, VA + PAGE, 'i');
-	cr_assert_eq(vm_access(0, VA + 5 * PAGE, MMK_PROT_WRITE),
-	    MMK_ERR_NOENT);
-	cr_assert_eq(mmk_brk(space, VA + 4 * PAGE, &va), MMK_OK);
-	cr_assert_eq(vm_access(0, VA + 4 * PAGE, MMK_PROT_READ),
-	    MMK_ERR_NOENT);
-	cr_assert_eq(mmk_brk(space, VA + 6 * PAGE, &va), MMK_OK);
-	cr_assert_eq(vm_get(0, VA + 4 * PAGE + 5), 0);
-	cr_assert_eq(vm_get(0, VA + PAGE), 'i');
-
-	cr_assert_eq(mmk_brk(space, start_va - 1, &va), MMK_ERR_INVAL);
-	cr_assert_eq(va, VA + 6 * PAGE, "always where it is");
-	cr_assert_eq(mmk_brk(space, start_va + 16 * PAGE + 1, &va),
-	    MMK_ERR_LIMIT);
-	cr_assert_eq(va, VA + 6 * PAGE);
-	cr_assert_eq(mmk_brk(space, UINT64_MAX, &va), MMK_ERR_LIMIT);
-	vm_mmap(0, VA + 8 * PAGE, 1, RO, ANON_SHARED | MMK_MAP_FIXED, NULL, 0);
-	cr_assert_eq(mmk_brk(space, VA + 9 * PAGE, &va), MMK_ERR_EXIST);
-	cr_assert_eq(va, VA + 6 * PAGE);
-	cr_assert_eq(vm_access(0, VA + 6 * PAGE, MMK_PROT_READ),
-	    MMK_ERR_NOENT);
-	cr_assert_eq(mmk_brk(space, VA + 8 * PAGE, &va), MMK_OK);
-	vm_fork(1, 0);
-	cr_assert_eq(mmk_brk(vm_sp(1), 0, &va), MMK_OK);
-	cr_assert_eq(va, VA + 8 * PAGE);
-	cr_assert_eq(mmk_brk(space, start_va, &va), MMK_OK);
-	cr_assert_eq(vm_access(0, VA + PAGE, MMK_PROT_READ), MMK_ERR_NOENT);
-	cr_assert_eq(vm_get(1, VA + PAGE), 'i');
-}
-
-Test(mapping, the_break_moves_within_its_bounds)
-{
-	vm_both(heap);
-}
-
-static void
-setup_brk(void)
-{
-	mmk_va va;
-
-	cr_assert_eq(mmk_heap_init(vm_sp(0), VA, 16 * PAGE), MMK_OK);
-	cr_assert_eq(mmk_brk(vm_sp(0), VA + 4 * PAGE, &va), MMK_OK);
-	vm_anon(0, VA + 10 * PAGE, 2);
-}
-
-static enum mmk_err
-op_brk_grow(void)
-{
-	mmk_va va = 0;
-	enum mmk_err err = mmk_brk(vm_sp(0), VA + 10 * PAGE, &va);
-
-	cr_assert_eq(va, VA + (err == MMK_OK ? 10 : 4) * PAGE);
-	return err;
-}
-
-static void
-setup_brk_shrink(void)
-{
-	setup_brk();
-	cr_assert_eq(op_brk_grow(), MMK_OK);
-}
-
-static enum mmk_err
-op_brk_shrink(void)
-{
-	mmk_va va = 0;
-	enum mmk_err err = mmk_brk(vm_sp(0), VA + 4 * PAGE, &va);
-
-	cr_assert_eq(va, VA + (err == MMK_OK ? 4 : 10) * PAGE);
-	return err;
-}
-
-Test(mapping, the_break_moves_or_stays)
-{
-	vm_every_k(setup_brk, op_brk_grow, NULL);
-	/* The heap has become one with the mapping behind it. */
-	vm_every_k(setup_brk_shrink, op_brk_shrink, NULL);
-}
-
-/* ---- faults -------------------------------------------------------------------------- */
+/* ---- faults ---------------------------------------------------------- */
 
 static void
 setup_fault(void)
@@ -993,7 +886,7 @@ Test(mapping, a_fault_without_memory_can_be_taken_again)
 	vm_every_k(setup_fault, op_fault, done_fault);
 }
 
-/* ---- the programmer's errors ------------------------------------------------------------ */
+/* ---- the programmer's errors ----------------------------------------- */
 
 Test(mapping_bugs, an_object_of_another_vm_cannot_be_mapped, .signal = SIGABRT)
 {

@@ -7,7 +7,7 @@
 static struct vm_file f;
 static struct vm_file g;
 
-/* ---- zero ----------------------------------------------------------------- */
+/* ---- zero ------------------------------------------------------------ */
 
 static void
 zero_objects(void)
@@ -102,7 +102,7 @@ Test(pager, shared_anonymous_memory_outlives_the_parent)
 	vm_both(shared_anon);
 }
 
-/* ---- file ------------------------------------------------------------------ */
+/* ---- file ------------------------------------------------------------ */
 
 static void
 file_needs_read(void)
@@ -415,7 +415,7 @@ Test(pager, a_fault_without_memory_reads_again_later)
 	vm_every_k(setup_fault_file, op_fault_file, done_fault_file);
 }
 
-/* ---- device ----------------------------------------------------------------- */
+/* ---- device ---------------------------------------------------------- */
 
 static void
 device_args(void)

@@ -530,7 +530,7 @@ Test(rules_s0, S0_20_concurrent_faults_establish_once)
 	vm_both(s0_20);
 }
 
-/* ---- B0: defects of the original that must not come back ------------------- */
+/* ---- B0: defects of the original that must not come back ------------- */
 
 static void
 b0_a(void)

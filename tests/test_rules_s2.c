@@ -399,8 +399,8 @@ s2_7(void)
 			    (r % 7 < 4 ? MMK_MAP_FIXED : 0), NULL, 0);
 		for (; mmk_map_entry_info(vm_map(0), end_va, &info);
 		     end_va = info.end_va) {
-			cr_assert_lt(info.start_va, info.end_va, "MMK_SEED=%llu",
-			    (unsigned long long)seed);
+			cr_assert_lt(info.start_va, info.end_va,
+			    "MMK_SEED=%llu", (unsigned long long)seed);
 			cr_assert_geq(info.start_va, end_va, "MMK_SEED=%llu",
 			    (unsigned long long)seed);
 		}
@@ -414,7 +414,7 @@ Test(rules_s2, S2_7_entries_never_overlap)
 	vm_both(s2_7);
 }
 
-/* ---- two-level copy-on-write ------------------------------------------------ */
+/* ---- two-level copy-on-write ----------------------------------------- */
 
 #define N 6
 
@@ -477,7 +477,7 @@ s2_10(void)
 	cr_assert_eq(upper_amap(0, VA), upper_amap(1, VA));
 	cr_assert_eq(upper_amap(0, VA)->refs, 2u);
 	cr_assert_neq(entry_at(0, VA)->upper.object,
-	    entry_at(1, VA)->upper.object, "the child has an object of its own");
+	    entry_at(1, VA)->upper.object, "the child has one of its own");
 	for (uint64_t i = 0; i < N; i++) {
 		cr_assert_eq(upper_anon(0, VA + i * PAGE)->refs, 1u);
 		cr_assert_eq(vm_prot(0, VA + i * PAGE) & MMK_PROT_WRITE, 0u);

@@ -77,6 +77,17 @@ vm_on_fault(void *ctx, unsigned cpu, uint64_t va, unsigned access)
 	return (int)t.last_err;
 }
 
+/* A pager that waits may be called only so. */
+static inline void
+vm_no_lock_is_held(void)
+{
+	for (unsigned i = 0; i < VM_SPACES; i++)
+		cr_assert(!t.is_live[i] ||
+		    !(sim_lock_is_held(&t.spaces[i].map.mutex) ||
+		        sim_lock_is_held(&t.spaces[i].mutex)));
+	cr_assert(!sim_lock_is_held(&t.vm.lock));
+}
+
 static inline uint64_t
 vm_nr_free(void)
 {
@@ -247,7 +258,7 @@ vm_both(void (*body)(void))
 	}
 }
 
-/* ---- memory as a program sees it ----------------------------------------- */
+/* ---- memory as a program sees it ------------------------------------- */
 
 static inline int
 vm_load(unsigned i, mmk_va va, void *buf, size_t bytes)
@@ -339,7 +350,7 @@ vm_frame(unsigned i, mmk_va va)
 	return pa == UINT64_MAX ? NULL : mmk_frame_of_pa(&t.phys, pa);
 }
 
-/* ---- mapping, with an assertion that it works ----------------------------- */
+/* ---- mapping, with an assertion that it works ------------------------ */
 
 static inline mmk_va
 vm_mmap(unsigned i, mmk_va va, uint64_t nr_pages, unsigned prot,
@@ -397,7 +408,8 @@ vm_digest(unsigned i)
 			uint64_t words[] = { va, info.prot, info.max_prot,
 				info.flags, info.inherit,
 				(uint64_t)(uintptr_t)info.object,
-				info.object_page + (va - info.start_va) / PAGE };
+				info.object_page +
+				    (va - info.start_va) / PAGE };
 
 			for (size_t w = 0; w < sizeof words / 8; w++)
 				hash = (hash ^ words[w]) * 1099511628211u;
@@ -452,7 +464,7 @@ vm_every_k(void (*setup)(void), enum mmk_err (*op)(void), void (*done)(void))
 	}
 }
 
-/* ---- a file, kept in an array ---------------------------------------------- */
+/* ---- a file, kept in an array ---------------------------------------- */
 
 #define VM_FILE_BYTES (16 * 4096)
 
@@ -463,7 +475,6 @@ struct vm_file {
 	uint64_t nr_reads;
 	uint64_t nr_writes;
 	uint64_t nr_closes;
-	uint64_t written_bytes;
 	enum mmk_err read_err;   /* what the next reads return */
 	enum mmk_err write_err;
 	bool is_stuck;           /* 0 bytes, and MMK_OK */
@@ -475,7 +486,8 @@ vm_file_read(void *ctx, uint64_t offset_bytes, void *buf, size_t bytes,
 {
 	struct vm_file *f = ctx;
 
-	f->nr_reads++;
+	__atomic_add_fetch(&f->nr_reads, 1, __ATOMIC_RELAXED);
+	vm_no_lock_is_held();
 	if (f->read_err != MMK_OK)
 		return f->read_err;
 	cr_assert(offset_bytes + bytes <= VM_FILE_BYTES);
@@ -494,7 +506,8 @@ vm_file_write(void *ctx, uint64_t offset_bytes, const void *buf, size_t bytes,
 {
 	struct vm_file *f = ctx;
 
-	f->nr_writes++;
+	__atomic_add_fetch(&f->nr_writes, 1, __ATOMIC_RELAXED);
+	vm_no_lock_is_held();
 	if (f->write_err != MMK_OK)
 		return f->write_err;
 	cr_assert(offset_bytes + bytes <= VM_FILE_BYTES);
@@ -502,8 +515,10 @@ vm_file_write(void *ctx, uint64_t offset_bytes, const void *buf, size_t bytes,
 		bytes = f->most_bytes;
 	if (f->is_stuck)
 		bytes = 0;
-	memcpy(f->bytes + offset_bytes, buf, bytes);
-	f->written_bytes += bytes;
+	/* Programs may store to the page meanwhile: byte by byte is no race. */
+	for (size_t i = 0; i < bytes; i++)
+		f->bytes[offset_bytes + i] = __atomic_load_n(
+		    (const unsigned char *)buf + i, __ATOMIC_RELAXED);
 	*done_out = bytes;
 	return MMK_OK;
 }
@@ -512,6 +527,7 @@ static inline void
 vm_file_close(void *ctx)
 {
 	((struct vm_file *)ctx)->nr_closes++;
+	vm_no_lock_is_held();
 }
 
 static const struct mmk_file_ops vm_file_ops = {
@@ -535,7 +551,7 @@ vm_file(struct vm_file *f, uint64_t size_bytes)
 	return object;
 }
 
-/* ---- an object of the test's own: it has addresses, and keeps a diary ------ */
+/* ---- an object of the test's own: it has addresses, and keeps a diary  */
 
 #define VM_DIARY 256
 
@@ -570,7 +586,7 @@ vm_note(struct vm_note *notes, unsigned n, const struct mmk_object *object,
 	notes[n].va = entry->start_va + (page - entry->lower.page) * PAGE;
 }
 
-/* Like a zero-file of SeaOS's: a frame for each page, one reference a mapping. */
+/* Like SeaOS's zero-file: a frame for each page, a reference each mapping. */
 static inline enum mmk_err
 vm_recorder_map(struct mmk_object *object, const struct mmk_entry *entry,
     uint64_t page, unsigned access, mmk_pa *pa_out)

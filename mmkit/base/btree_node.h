@@ -72,7 +72,7 @@ struct mmk_btree_node {
 	uint64_t mark[MMK__BTREE_SLOTS]; /* [C] leaf: start; inner: widest gap */
 	void *ptr[MMK__BTREE_SLOTS];     /* [C] leaf: value; inner: child */
 };
-MMK_STATIC_ASSERT(sizeof(struct mmk_btree_node) == MMK_BTREE_NODE_BYTES,
+MMK_STATIC_ASSERT(sizeof(struct mmk_btree_node) <= MMK_BTREE_NODE_BYTES,
     "mmkit: a btree node fills its 512 bytes");
 
 /* ---- slots of one node --------------------------------------------------- */

@@ -15,8 +15,8 @@
  * LAYER   face. Includes vm/ and pager/. Knows no system-call numbers: the
  *         kernel translates its own flag values (doc/PORTING.md has a table).
  * LOCKS   brk and fork take space->mutex (MMK_RANK_MAP), and the map's mutex
- *         inside it; all others only the latter. Pagers are waited for with
- *         neither held.
+ *         inside it; all others only the latter. Pagers are waited for, and
+ *         files closed, with neither held.
  * COST    that of the map operation under it
  * SOURCE  the calls are POSIX.1-2017 mmap, munmap, mprotect, msync and Linux's
  *         mremap(2), madvise(2), mincore(2), brk(2); S0.10 is SeaOS's.
@@ -489,7 +489,8 @@ mmk_heap_init(struct mmk_space *space, mmk_va start_va, uint64_t limit_bytes)
 
 /* Map the pages in [start_va, end_va) as heap, or none of them. */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__brk_grow(struct mmk_space *space, mmk_va start_va, mmk_va end_va)
+mmk__brk_grow(struct mmk_space *space, mmk_va start_va, mmk_va end_va,
+    struct mmk_object *zero)
 {
 	struct mmk_map_args args = {
 		.start_va = start_va,
@@ -499,20 +500,18 @@ mmk__brk_grow(struct mmk_space *space, mmk_va start_va, mmk_va end_va)
 		.inherit = MMK_INHERIT_COPY,
 		.entry_flags = MMK_ENTRY_PRIVATE,
 		.exclusive = true,
-		.lower = { NULL, MMK_PAGE_BY_ADDRESS },
+		.lower = { zero, MMK_PAGE_BY_ADDRESS },
 	};
-	enum mmk_err err = mmk_zero_shared(space->map.vm, &args.lower.object);
 
-	if (err != MMK_OK)
-		return err;
-	err = mmk_map_insert(&space->map, &args, &start_va);
-	mmk_object_unref(args.lower.object);
-	return err;
+	return mmk__map_insert_locked(&space->map, &args, &start_va);
 }
 
-/* Only whole pages come and go: the break itself has any alignment. */
+/*
+ * Only whole pages come and go: the break itself has any alignment. Both
+ * mutexes held.
+ */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__brk_move(struct mmk_space *space, mmk_va va)
+mmk__brk_move(struct mmk_space *space, mmk_va va, struct mmk_object *zero)
 {
 	mmk_va old_end_va = mmk_round_up(space->heap_end_va, MMK_PAGE_BYTES);
 	mmk_va new_end_va = mmk_round_up(va, MMK_PAGE_BYTES);
@@ -523,9 +522,10 @@ mmk__brk_move(struct mmk_space *space, mmk_va va)
 	if (va - space->heap_start_va > space->heap_limit_bytes)
 		return MMK_ERR_LIMIT;
 	if (new_end_va > old_end_va)
-		err = mmk__brk_grow(space, old_end_va, new_end_va);
+		err = mmk__brk_grow(space, old_end_va, new_end_va, zero);
 	else if (new_end_va < old_end_va)
-		err = mmk_map_remove(&space->map, new_end_va, old_end_va);
+		err = mmk__map_remove_locked(&space->map, new_end_va,
+		    old_end_va);
 	if (err == MMK_OK)
 		space->heap_end_va = va;
 	return err;
@@ -534,13 +534,20 @@ mmk__brk_move(struct mmk_space *space, mmk_va va)
 MMK_API enum mmk_err
 mmk_brk(struct mmk_space *space, mmk_va va, mmk_va *va_out)
 {
+	struct mmk_object *zero = NULL;
 	enum mmk_err err = MMK_OK;
 
-	MMKIT_MUTEX_LOCK(&space->mutex);
 	if (va != 0)
-		err = mmk__brk_move(space, va);
+		err = mmk_zero_shared(space->map.vm, &zero);
+	MMKIT_MUTEX_LOCK(&space->mutex);
+	MMKIT_MUTEX_LOCK(&space->map.mutex);
+	if (zero != NULL)
+		err = mmk__brk_move(space, va, zero);
 	*va_out = space->heap_end_va;
 	MMKIT_MUTEX_UNLOCK(&space->mutex);
+	mmk__map_unlock(&space->map);
+	if (zero != NULL)
+		mmk_object_unref(zero);
 	return err;
 }
 

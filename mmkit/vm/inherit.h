@@ -137,10 +137,10 @@ mmk__fork_entry(struct mmk_map *child, struct mmk_entry *entry)
 	if (err != MMK_OK)
 		return err;
 	copy = mmk__stash_take(&stash);
+	MMKIT_LOCK(&vm->lock);
 	*copy = *entry;
 	copy->map = child;
 	copy->upper.object = NULL;
-	MMKIT_LOCK(&vm->lock);
 	err = mmk__fork_upper(copy, entry);
 	if (err == MMK_OK)
 		mmk__entry_attach(copy);

@@ -54,6 +54,7 @@ struct mmk_map {
 	uint64_t stack_guard_pages; /* [M] kept free below it */
 	unsigned pmap_flags;      /* [I] for every translation: MMK_PMAP_USER */
 	void *owner;              /* [I] the kernel's own: whose space this is */
+	struct mmk_list ended;    /* [M] objects to destroy once it is let go */
 	struct mmk_link of_vm;    /* [V] on vm->maps */
 };
 
@@ -214,6 +215,7 @@ mmk_map_init(struct mmk_map *map, struct mmk_vm *vm, mmk_va min_va,
 	map->owner = owner;
 	MMKIT_MUTEX_INIT(&map->mutex, "map", MMK_RANK_MAP);
 	mmk_btree_init(&map->tree, &vm->map_nodes);
+	mmk_list_init(&map->ended);
 	mmk_link_init(&map->of_vm);
 	MMKIT_LOCK(&vm->lock);
 	mmk_list_push_back(&vm->maps, &map->of_vm);
@@ -330,10 +332,29 @@ mmk__entry_destroy(struct mmk_entry *entry)
 	lower = mmk__oref_detach(&entry->lower, &entry->of_lower, nr_pages);
 	MMKIT_UNLOCK(&vm->lock);
 	if (upper != NULL)
-		mmk__object_destroy(upper);
+		mmk_list_push_back(&entry->map->ended, &upper->of_vm);
 	if (lower != NULL)
-		mmk__object_destroy(lower);
+		mmk_list_push_back(&entry->map->ended, &lower->of_vm);
 	mmk_pool_free(&vm->entry_pool, entry);
+}
+
+/*
+ * Let go of the mutex after entries were destroyed: a pager's destroy may wait,
+ * so it is called with no lock held.
+ */
+MMK_PRIVATE void
+mmk__map_unlock(struct mmk_map *map)
+{
+	struct mmk_list ended;
+	struct mmk_link *link;
+
+	mmk_list_init(&ended);
+	while ((link = mmk_list_pop_front(&map->ended)) != NULL)
+		mmk_list_push_back(&ended, link);
+	MMKIT_MUTEX_UNLOCK(&map->mutex);
+	while ((link = mmk_list_pop_front(&ended)) != NULL)
+		mmk__object_destroy(
+		    MMK_LIST_ITEM(link, struct mmk_object, of_vm));
 }
 
 /* Into the tree. pre: nothing is there, and a node was reserved. */
@@ -566,7 +587,7 @@ mmk_map_fini(struct mmk_map *map)
 {
 	MMKIT_MUTEX_LOCK(&map->mutex);
 	mmk__map_clear(map, map->min_va, map->max_va, NULL);
-	MMKIT_MUTEX_UNLOCK(&map->mutex);
+	mmk__map_unlock(map);
 	MMKIT_LOCK(&map->vm->lock);
 	mmk_list_remove(&map->of_vm);
 	MMKIT_UNLOCK(&map->vm->lock);
@@ -574,23 +595,31 @@ mmk_map_fini(struct mmk_map *map)
 	mmk_pmap_fini(&map->pmap);
 }
 
-MMK_API enum mmk_err
-mmk_map_remove(struct mmk_map *map, mmk_va start_va, mmk_va end_va)
+/* As mmk_map_remove, with the mutex held. pre: a good range. */
+MMK_PRIVATE enum mmk_err
+mmk__map_remove_locked(struct mmk_map *map, mmk_va start_va, mmk_va end_va)
 {
 	struct mmk__stash stash;
-	enum mmk_err err;
-	unsigned nr_clips;
+	unsigned nr_clips = mmk__map_nr_clips(map, start_va, end_va);
+	enum mmk_err err = mmk__stash_fill(&stash, map, nr_clips, nr_clips);
 
-	if (!mmk__map_is_range(map, start_va, end_va))
-		return MMK_ERR_INVAL;
-	MMKIT_MUTEX_LOCK(&map->mutex);
-	nr_clips = mmk__map_nr_clips(map, start_va, end_va);
-	err = mmk__stash_fill(&stash, map, nr_clips, nr_clips);
 	if (err == MMK_OK) {
 		mmk__map_clear(map, start_va, end_va, &stash);
 		mmk__stash_drop(&stash);
 	}
-	MMKIT_MUTEX_UNLOCK(&map->mutex);
+	return err;
+}
+
+MMK_API enum mmk_err
+mmk_map_remove(struct mmk_map *map, mmk_va start_va, mmk_va end_va)
+{
+	enum mmk_err err;
+
+	if (!mmk__map_is_range(map, start_va, end_va))
+		return MMK_ERR_INVAL;
+	MMKIT_MUTEX_LOCK(&map->mutex);
+	err = mmk__map_remove_locked(map, start_va, end_va);
+	mmk__map_unlock(map);
 	return err;
 }
 
@@ -725,7 +754,7 @@ mmk_map_insert(struct mmk_map *map, const struct mmk_map_args *args,
 		return MMK_ERR_INVAL;
 	MMKIT_MUTEX_LOCK(&map->mutex);
 	err = mmk__map_insert_locked(map, args, start_va_out);
-	MMKIT_MUTEX_UNLOCK(&map->mutex);
+	mmk__map_unlock(map);
 	return err;
 }
 

@@ -54,7 +54,7 @@ MMK_END_DECLS
 #if defined(MMKIT_IMPLEMENTATION) && !defined(MMKIT_VM_REMAP_IMPL)
 #define MMKIT_VM_REMAP_IMPL
 
-/* pre: boundaries at both ends. Private layers keep the page numbers they have. */
+/* pre: boundaries at both ends. Private layers keep their page numbers. */
 MMK_PRIVATE void
 mmk__map_carry(struct mmk_map *map, mmk_va old_va, mmk_va old_end_va,
     mmk_va new_va)
@@ -98,7 +98,9 @@ mmk__map_append(struct mmk_map *map, mmk_va end_va, uint64_t nr_pages,
 {
 	struct mmk_entry *before = mmk_map_lookup(map, end_va - 1);
 
+	MMKIT_LOCK(&map->vm->lock);
 	*entry = *before;
+	MMKIT_UNLOCK(&map->vm->lock);
 	entry->start_va = end_va;
 	entry->end_va = end_va + mmk_bytes_of_pages(nr_pages);
 	entry->lower.page = mmk_entry_page(before, &before->lower, end_va);
@@ -355,7 +357,7 @@ mmk_map_remap(struct mmk_map *map, const struct mmk_remap_args *args,
 	if (args->fixed ? err != MMK_ERR_NOENT
 	                : err == MMK_ERR_NOSPACE && args->may_move)
 		err = mmk__remap_elsewhere(map, args, &r);
-	MMKIT_MUTEX_UNLOCK(&map->mutex);
+	mmk__map_unlock(map);
 	if (err == MMK_OK)
 		*va_out = r.new_va;
 	return err;
