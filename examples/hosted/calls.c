@@ -67,7 +67,7 @@ calls_init(void)
 		call_of_nr[table[i].nr] = &table[i];
 }
 
-/* ---- the filter ------------------------------------------------------------------- */
+/* ---- the filter ---------------------------------------------------------- */
 
 struct program {
 	struct sock_filter *filter;
@@ -161,7 +161,7 @@ calls_filter(struct sock_filter *filter, size_t max)
 	return p->nr;
 }
 
-/* ---- arguments ----------------------------------------------------------------------- */
+/* ---- arguments ----------------------------------------------------------- */
 
 static uint64_t
 arg(const struct task *task, unsigned i)
@@ -452,23 +452,31 @@ ensure_args(struct task *task, const struct call *call)
 	return true;
 }
 
-/* ---- a stop before a call ------------------------------------------------------------- */
+/* ---- a stop before a call ------------------------------------------------ */
 
-static void
+/* Does the call meet a file that someone has mapped? Then it is handled. */
+static bool
 keep_files_coherent(struct task *task, const struct call *call)
 {
+	if (call->flags == 0 || !file_any_watched())
+		return false;
+	if ((call->flags & ANY) == 0 &&
+	    !file_is_watched(task, (int)arg(task, 0)))
+		return false;
+	/* the last look before the host does it: nothing may be left to fill */
+	if (task->mm->tlb.nr_ops > 0)
+		return false;
 	if ((call->flags & ANY) != 0)
 		file_before_any();
 	else
 		file_before_read(task, (int)arg(task, 0));
-	if ((call->flags & READS) != 0) {
-		task_resume(task, 0);
-		return;
-	}
+	if ((call->flags & READS) != 0)
+		return false;
 	for (unsigned i = 0; i < 6; i++)
 		task->exit_args[i] = arg(task, i);
 	task->exit_call = call;
 	task_resume_to_exit(task);
+	return true;
 }
 
 void
@@ -530,9 +538,7 @@ handle_call(struct task *task)
 	} else if (!ensure_args(task, call)) {
 		out_of_memory(task);
 		return;
-	} else if (call->flags != 0 && file_any_watched() &&
-	    task->mm->tlb.nr_ops == 0) {
-		keep_files_coherent(task, call);
+	} else if (keep_files_coherent(task, call)) {
 		return;
 	}
 	task_resume(task, 0);

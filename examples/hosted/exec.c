@@ -59,7 +59,7 @@ parse_line(char *text, struct line *line)
 	return true;
 }
 
-/* ---- the contents that only memory has ------------------------------------------------- */
+/* ---- the contents that only memory has ----------------------------------- */
 
 static bool
 is_zero(const uint8_t *page)
@@ -199,7 +199,7 @@ adopt_lines(struct task *task)
 	return err;
 }
 
-/* ---- the heap, the stack, the name --------------------------------------------------------- */
+/* ---- the heap, the stack, the name --------------------------------------- */
 
 /* Field `nr` of /proc/PID/stat, counted as proc(5) does; 0: not there. */
 static uint64_t
@@ -242,17 +242,14 @@ set_up_heap_and_stack(struct task *task)
 {
 	struct mm *mm = task->mm;
 	mmk_va brk_va = stat_field(task->pid, 47);
-	uint64_t stack_bytes = (uint64_t)8 << 20, limit_bytes;
-	struct rlimit limit;
+	uint64_t limit_bytes;
 	mmk_va va = 0;
 
-	if (prlimit(task->pid, RLIMIT_STACK, NULL, &limit) == 0)
-		stack_bytes = limit.rlim_cur == RLIM_INFINITY
-		    ? (uint64_t)1 << 30 : (uint64_t)limit.rlim_cur;
-	mm->space.map.stack_limit_pages = mmk_pages_of_bytes(stack_bytes);
+	limits_apply(task);
 	mm->space.map.stack_guard_pages = 256;
 	/* the stack's room, and a little more, stays free, as on Linux */
-	limit_bytes = mmk_round_up(stack_bytes, PAGE_BYTES) + (16 << 20);
+	limit_bytes = mmk_bytes_of_pages(
+	    mm->space.map.stack_limit_pages) + (16 << 20);
 	if (limit_bytes < ((uint64_t)128 << 20))
 		limit_bytes = (uint64_t)128 << 20;
 	mm->top_va = mm->stack_start_va - limit_bytes;
@@ -264,7 +261,7 @@ set_up_heap_and_stack(struct task *task)
 	return mmk_brk(&mm->space, brk_va, &va);
 }
 
-/* ---- the host's side -------------------------------------------------------------------------- */
+/* ---- the host's side ----------------------------------------------------- */
 
 /* Let the task run to the end of the system call it is in. */
 static bool
@@ -282,6 +279,9 @@ run_to_call_exit(struct task *task)
 			event_push(task->pid, status);
 			return false;
 		}
+		if (status >> 16 == 0 && WSTOPSIG(status) < SIGTRAP + 0x80 &&
+		    WSTOPSIG(status) != SIGTRAP)
+			task_stash(task);
 		if (WSTOPSIG(status) != (SIGTRAP | 0x80))
 			continue;
 		if (ptrace(PTRACE_GET_SYSCALL_INFO, task->pid, sizeof info,
@@ -350,8 +350,10 @@ handle_exec(struct task *task)
 	task->exit_call = NULL;
 	task->is_cloning = false;
 	task->nr_stashed = 0;
-	if (old != NULL)
+	if (old != NULL) {
+		file_before_any();
 		mm_unref(old);
+	}
 	signals_reset_for_exec(task);
 	learn_name(task);
 	if (!is_ours(task)) {

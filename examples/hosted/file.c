@@ -50,7 +50,7 @@ struct file_note {
 static struct file_note *notes;
 static unsigned nr_watched;
 
-/* ---- the pager's side -------------------------------------------------------------- */
+/* ---- the pager's side ---------------------------------------------------- */
 
 static enum mmk_err
 note_read(void *ctx, uint64_t offset_bytes, void *buf, size_t bytes,
@@ -91,7 +91,7 @@ note_close(void *ctx)
 static const struct mmk_file_ops note_ops = { note_read, note_write,
 	note_close };
 
-/* ---- finding and making ------------------------------------------------------------- */
+/* ---- finding and making -------------------------------------------------- */
 
 static struct file_note *
 note_find(uint64_t dev, uint64_t ino)
@@ -185,7 +185,7 @@ note_drop(struct file_note *note)
 	mmk_object_unref(note->object);
 }
 
-/* ---- for mmap and exec ----------------------------------------------------------------- */
+/* ---- for mmap and exec --------------------------------------------------- */
 
 static void
 describe_fd(struct task *task, int fd, char *path, size_t max_bytes)
@@ -315,7 +315,7 @@ file_describe(const struct mmk_object *object, const char **path_out,
 	return false;
 }
 
-/* ---- coherence --------------------------------------------------------------------------- */
+/* ---- coherence ----------------------------------------------------------- */
 
 bool
 file_any_watched(void)
@@ -335,6 +335,12 @@ note_of_fd(struct task *task, int fd)
 		return NULL;
 	note = note_find(st.st_dev, st.st_ino);
 	return note != NULL && note->is_watched ? note : NULL;
+}
+
+bool
+file_is_watched(struct task *task, int fd)
+{
+	return note_of_fd(task, fd) != NULL;
 }
 
 /* mprotect lets programs write where they could only read before. */
@@ -425,7 +431,7 @@ file_refresh(struct mmk_object *object)
 	return false;
 }
 
-/* ---- giving back -------------------------------------------------------------------------- */
+/* ---- giving back --------------------------------------------------------- */
 
 uint64_t
 file_reclaim(void)

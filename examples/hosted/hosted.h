@@ -20,6 +20,7 @@
  *         user.c     read, write and fault in its memory
  *         calls.c    which system calls touch which memory
  *         mem.c      the memory calls, handed to mmkit's face
+ *         limits.c   setrlimit
  *         exec.c     take over the image that execve has laid out
  *         process.c  fork, exit, and the loop around all of it
  *         signal.c   deliver signals so that the host never finds a hole
@@ -63,7 +64,7 @@
 #define SPACE_MIN_VA ((mmk_va)0x10000)
 #define SPACE_MAX_VA ((mmk_va)0x7ffffffff000)
 
-/* ---- what a process has mapped in the host: the TLB ------------------------ */
+/* ---- what a process has mapped in the host: the TLB ---------------------- */
 
 #define TLB_PRESENT 8u /* beside MMK_PROT_* in the low bits of an entry */
 
@@ -92,7 +93,7 @@ struct hole {
 
 /* A guess that a program goes through memory page by page. */
 struct stream {
-	mmk_va next_va;
+	mmk_va up_va, down_va; /* where it will miss next */
 	unsigned nr_pages;
 };
 #define NR_STREAMS 4
@@ -112,7 +113,7 @@ struct mm {
 	struct mm *next;       /* all of them */
 };
 
-/* ---- a traced task ---------------------------------------------------------- */
+/* ---- a traced task ------------------------------------------------------- */
 
 enum at { AT_RUNNING, AT_SECCOMP, AT_SIGNAL, AT_EVENT, AT_CALL_EXIT };
 
@@ -163,11 +164,12 @@ struct task {
 	uint64_t alt_bytes;
 	uint64_t stuck_va;      /* the fault before this one */
 	unsigned nr_stuck;
+	uint64_t space_limit;   /* RLIMIT_AS, bytes */
 	char name[16];
 	struct task *next;
 };
 
-/* ---- the machine ------------------------------------------------------------- */
+/* ---- the machine --------------------------------------------------------- */
 
 struct counts {
 	uint64_t fault_stops, call_stops, signal_stops, other_stops;
@@ -241,6 +243,8 @@ mmk_va slot_scratch_va(const struct task *task);
 bool slot_contains(mmk_va va);
 /* The task was found in its slot: finish what it was doing there. */
 bool task_leave_slot(struct task *task, siginfo_t *info);
+/* A signal that comes at the wrong moment waits for task_resume. */
+void task_stash(struct task *task);
 void task_kill(struct task *task);
 
 /* tlb.c */
@@ -316,6 +320,11 @@ enum mmk_err mm_map_anywhere(struct mm *mm, mmk_va hint_va, uint64_t bytes,
     unsigned prot, unsigned max_prot, unsigned flags,
     struct mmk_object *object, uint64_t offset_bytes, mmk_va *va_out);
 
+/* limits.c */
+void call_limits(struct task *task);
+/* Give the task's limits to its space. */
+void limits_apply(struct task *task);
+
 /* exec.c */
 void handle_exec(struct task *task);
 
@@ -354,6 +363,7 @@ long file_object_of_path(struct task *task, const char *path, uint64_t dev,
 bool file_describe(const struct mmk_object *object, const char **path_out,
     uint64_t *dev_out, uint64_t *ino_out);
 bool file_any_watched(void);
+bool file_is_watched(struct task *task, int fd);
 void file_may_be_written(void);
 void file_before_read(struct task *task, int fd);
 void file_before_any(void);

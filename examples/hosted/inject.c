@@ -158,7 +158,7 @@ slot_prepare(struct slot *slot)
 		memcpy(slot->code, gate_code, (size_t)(gate_end - gate_code));
 }
 
-/* ---- ptrace ------------------------------------------------------------------- */
+/* ---- ptrace -------------------------------------------------------------- */
 
 static bool
 trace(struct task *task, long request, uintptr_t data)
@@ -210,7 +210,7 @@ redo_interrupted(struct user_regs_struct *regs)
 	}
 }
 
-/* ---- the table of a slot ------------------------------------------------------- */
+/* ---- the table of a slot ------------------------------------------------- */
 
 static void
 slot_add(struct slot *slot, const uint64_t *call)
@@ -320,13 +320,22 @@ slot_enter(struct task *task, unsigned mode)
 	return trace(task, PTRACE_SETREGS, (uintptr_t)&regs);
 }
 
-/* ---- calls whose end we wait for ------------------------------------------------ */
+/* ---- calls whose end we wait for ----------------------------------------- */
 
 static void
 stash(struct task *task, const siginfo_t *info)
 {
 	if (task->nr_stashed < NR_STASHED)
 		task->stashed[task->nr_stashed++] = *info;
+}
+
+void
+task_stash(struct task *task)
+{
+	siginfo_t info;
+
+	if (trace(task, PTRACE_GETSIGINFO, (uintptr_t)&info))
+		stash(task, &info);
 }
 
 /* A stop while the task works in its slot. true: the table is through. */
@@ -470,7 +479,7 @@ task_answer(struct task *task, long result)
 	task->regs_dirty = true;
 }
 
-/* ---- going on --------------------------------------------------------------------- */
+/* ---- going on ------------------------------------------------------------ */
 
 static bool
 regs_to_host(struct task *task)
@@ -539,7 +548,7 @@ task_resume_to_exit(struct task *task)
 	(void)trace(task, PTRACE_SYSCALL, 0);
 }
 
-/* ---- found in the slot --------------------------------------------------------------- */
+/* ---- found in the slot --------------------------------------------------- */
 
 bool
 task_leave_slot(struct task *task, siginfo_t *info)

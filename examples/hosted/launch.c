@@ -26,7 +26,7 @@
 
 static struct rlimit old_limit;
 
-/* ---- is there such a program? --------------------------------------------------------- */
+/* ---- is there such a program? -------------------------------------------- */
 
 static char *
 find_program(const char *name)
@@ -127,7 +127,7 @@ check_segments(const char *path)
 	close(fd);
 }
 
-/* ---- RAM ------------------------------------------------------------------------------------ */
+/* ---- RAM ----------------------------------------------------------------- */
 
 /*
  * RAM's descriptor is inherited by every program, and so goes where programs
@@ -162,7 +162,7 @@ create_ram(void)
 	machine.ram_fd = want;
 }
 
-/* ---- the child ---------------------------------------------------------------------------------- */
+/* ---- the child ----------------------------------------------------------- */
 
 static void
 install_filter(void)
@@ -182,6 +182,7 @@ install_filter(void)
 static void
 run_child(const char *path, char **argv, int go_fd)
 {
+	struct rlimit no_limit = { RLIM_INFINITY, RLIM_INFINITY };
 	sigset_t set;
 	char byte;
 
@@ -193,6 +194,7 @@ run_child(const char *path, char **argv, int go_fd)
 	personality((unsigned long)personality(0xffffffff) |
 	    ADDR_NO_RANDOMIZE);
 	setrlimit(RLIMIT_NOFILE, &old_limit);
+	setrlimit(RLIMIT_AS, &no_limit); /* limits.c has it */
 	if (read(go_fd, &byte, 1) != 1)
 		_exit(STATUS_BROKEN);
 	install_filter();
@@ -224,6 +226,7 @@ launch(char **argv)
 {
 	char *path = find_program(argv[0]);
 	uint64_t frame_bytes = getauxval(AT_MINSIGSTKSZ);
+	struct rlimit space_limit;
 	int go[2];
 	pid_t pid;
 
@@ -243,6 +246,8 @@ launch(char **argv)
 	trace_child(pid);
 	machine.first_pid = pid;
 	task_create(pid);
+	if (getrlimit(RLIMIT_AS, &space_limit) == 0)
+		machine.tasks->space_limit = space_limit.rlim_cur;
 	snprintf(machine.tasks->name, sizeof machine.tasks->name, "%s",
 	    argv[0]);
 	close(go[0]);

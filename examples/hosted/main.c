@@ -76,7 +76,7 @@ xcalloc(size_t nr, size_t bytes)
 	return ptr;
 }
 
-/* ---- options --------------------------------------------------------------------------- */
+/* ---- options ------------------------------------------------------------- */
 
 static uint64_t
 parse_size(const char *text)
@@ -195,7 +195,7 @@ parse_options(char **argv)
 	return argv;
 }
 
-/* ---- the machine ------------------------------------------------------------------------- */
+/* ---- the machine --------------------------------------------------------- */
 
 static void
 boot(void)
@@ -287,6 +287,8 @@ main(int argc, char **argv)
 	calls_init();
 	launch(argv);
 	set_signals();
+	/* programs wait for us at every stop; not permitted is as well */
+	(void)setpriority(PRIO_PROCESS, 0, -10);
 	boot();
 	gate_init();
 	process_loop();

@@ -36,7 +36,7 @@ errno_of(enum mmk_err err)
 	return -ENOMEM;
 }
 
-/* ---- spaces ------------------------------------------------------------------------- */
+/* ---- spaces -------------------------------------------------------------- */
 
 static void
 mm_add(struct mm *mm)
@@ -191,7 +191,7 @@ mm_map_anywhere(struct mm *mm, mmk_va hint_va, uint64_t bytes, unsigned prot,
 	return err;
 }
 
-/* ---- mmap ----------------------------------------------------------------------------- */
+/* ---- mmap ---------------------------------------------------------------- */
 
 /* On this CPU what can be written or executed can be read. */
 static unsigned
@@ -300,7 +300,7 @@ call_mmap(struct task *task)
 	task_answer(task, do_mmap(task));
 }
 
-/* ---- the others -------------------------------------------------------------------------- */
+/* ---- the others ---------------------------------------------------------- */
 
 void
 call_munmap(struct task *task)

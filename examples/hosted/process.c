@@ -31,7 +31,7 @@ static struct event *events;
 static size_t nr_events, max_events;
 static bool slots_used[NR_SLOTS];
 
-/* ---- tasks ---------------------------------------------------------------------- */
+/* ---- tasks --------------------------------------------------------------- */
 
 struct task *
 task_create(pid_t pid)
@@ -47,6 +47,7 @@ task_create(pid_t pid)
 	task->pid = pid;
 	task->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	task->slot = slot;
+	task->space_limit = UINT64_MAX;
 	task->actions = xcalloc(65, sizeof *task->actions);
 	task->next = machine.tasks;
 	machine.tasks = task;
@@ -82,7 +83,7 @@ task_destroy(struct task *task)
 	free(task);
 }
 
-/* ---- events ---------------------------------------------------------------------- */
+/* ---- events -------------------------------------------------------------- */
 
 void
 event_push(pid_t pid, int status)
@@ -121,7 +122,10 @@ event_wait(pid_t pid, struct event *out)
 		return true;
 	start_ns = now_ns();
 	for (;;) {
+		int error;
+
 		out->pid = waitpid(pid, &out->status, __WALL);
+		error = errno;
 		if (machine.wants_maps) {
 			machine.wants_maps = 0;
 			for (struct task *task = machine.tasks; task != NULL;
@@ -129,7 +133,7 @@ event_wait(pid_t pid, struct event *out)
 				if (task->mm != NULL)
 					report_maps(task->mm, task->name);
 		}
-		if (out->pid > 0 || errno != EINTR)
+		if (out->pid > 0 || error != EINTR)
 			break;
 	}
 	machine.counts.wait_ns += now_ns() - start_ns;
@@ -154,7 +158,7 @@ task_interrupt(struct task *task)
 		task->is_gone = true;
 }
 
-/* ---- fork --------------------------------------------------------------------------- */
+/* ---- fork ---------------------------------------------------------------- */
 
 static void
 start_cloning(struct task *task, uint64_t flags)
@@ -241,6 +245,7 @@ handle_child(struct task *task)
 	}
 	child = task_create((pid_t)pid);
 	signals_copy(child, task);
+	child->space_limit = task->space_limit;
 	memcpy(child->name, task->name, sizeof child->name);
 	if ((task->clone_flags & CLONE_VM) != 0) {
 		child->mm = task->mm;
@@ -283,7 +288,7 @@ finish_cloning(struct task *task)
 	task_resume(task, 0);
 }
 
-/* ---- the end ---------------------------------------------------------------------------- */
+/* ---- the end ------------------------------------------------------------- */
 
 /* Its memory is about to go: what it shares with files goes to them first. */
 static void
@@ -306,7 +311,7 @@ handle_end(struct task *task, int status)
 	task_destroy(task);
 }
 
-/* ---- the loop ------------------------------------------------------------------------------ */
+/* ---- the loop ------------------------------------------------------------ */
 
 static void
 handle_stop_event(struct task *task, int sig)

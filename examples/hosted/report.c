@@ -23,7 +23,7 @@ mib_tenths(uint64_t nr_pages)
 	return mmk_bytes_of_pages(nr_pages) * 10 >> 20;
 }
 
-/* ---- a picture of physical memory -------------------------------------------------- */
+/* ---- a picture of physical memory ---------------------------------------- */
 
 struct paint {
 	char letter;
@@ -144,7 +144,8 @@ draw_memory(void)
 	uint64_t nr_pages = mmk_pages_of_bytes(machine.options.ram_bytes);
 	uint8_t *paint = xcalloc(nr_pages, 1);
 	uint64_t nr[NR_PAINTS] = { 0 };
-	bool has_colours = isatty(STDERR_FILENO) != 0;
+	bool has_colours = isatty(STDERR_FILENO) != 0 ||
+	    getenv("CLICOLOR_FORCE") != NULL;
 
 	for (uint64_t pfn = 0; pfn < nr_pages; pfn++)
 		paint[pfn] = (uint8_t)paint_of(pfn);
@@ -174,7 +175,7 @@ report_maps(struct mm *mm, const char *title)
 	draw_memory();
 }
 
-/* ---- numbers -------------------------------------------------------------------------- */
+/* ---- numbers ------------------------------------------------------------- */
 
 static void
 print_count(const char *text, uint64_t value)
@@ -236,6 +237,8 @@ report_stats(void)
 	print_count("  of them ahead of the program", c->ahead_pages);
 	print_count("host calls that drop translations", c->drops);
 	print_count("host TLBs dropped for lack of room", c->evictions);
+	print_count("host calls injected, all", c->injected_calls);
+	print_count("tasks stopped for a flush", c->interrupts);
 	print_count("injections waited for", c->sync_injections);
 	print_count("programs started", c->execs);
 	print_count("forks", c->forks);
@@ -252,7 +255,7 @@ report_stats(void)
 	print_times();
 }
 
-/* ---- the audit --------------------------------------------------------------------------- */
+/* ---- the audit ----------------------------------------------------------- */
 
 static bool
 is_pool_empty(const struct mmk_pool *pool, uint64_t nr_expected)

@@ -49,7 +49,7 @@ signals_reset_for_exec(struct task *task)
 	task->alt_bytes = 0;
 }
 
-/* ---- delivery -------------------------------------------------------------------- */
+/* ---- delivery ------------------------------------------------------------ */
 
 static bool
 has_handler(const struct task *task, int sig)
@@ -183,7 +183,7 @@ handle_signal_stop(struct task *task, int sig)
 	signal_deliver(task, &info);
 }
 
-/* ---- the calls ----------------------------------------------------------------------- */
+/* ---- the calls ----------------------------------------------------------- */
 
 /* EFAULT to the program; no memory is its end. */
 static bool

@@ -27,7 +27,7 @@
 #define AROUND_PAGES 16u  /* looked at on each side of a miss */
 #define AHEAD_MAX_PAGES 64u
 
-/* ---- the table of what is filled -------------------------------------------- */
+/* ---- the table of what is filled ----------------------------------------- */
 
 static uint64_t *
 slot_at(const struct tlb *tlb, mmk_va va, bool create)
@@ -100,7 +100,30 @@ tlb_has(const struct mm *mm, mmk_va va, unsigned access)
 	return (entry & TLB_PRESENT) != 0 && (access & ~entry) == 0;
 }
 
-/* ---- what the process owes ------------------------------------------------------ */
+/* Where a page lies, and what may be done to it. */
+struct region {
+	mmk_va start_va, end_va;
+	unsigned prot, flags;
+	struct mmk_object *object;
+};
+
+/* mmk_map_entry_info counts pages too; this is for every fault. */
+static bool
+region_of(struct mm *mm, mmk_va va, struct region *out)
+{
+	struct mmk_map *map = &mm->space.map;
+	const struct mmk_entry *entry;
+
+	MMKIT_MUTEX_LOCK(&map->mutex);
+	entry = mmk_map_lookup(map, va);
+	if (entry != NULL)
+		*out = (struct region){ entry->start_va, entry->end_va,
+			entry->prot, entry->flags, entry->lower.object };
+	MMKIT_MUTEX_UNLOCK(&map->mutex);
+	return entry != NULL;
+}
+
+/* ---- what the process owes ----------------------------------------------- */
 
 static struct tlb_op *
 new_op(struct tlb *tlb)
@@ -179,7 +202,7 @@ tlb_drop_all(struct mm *mm)
 	queue_drop_around_holes(mm, SPACE_MIN_VA, SPACE_MAX_VA);
 }
 
-/* ---- invalidation --------------------------------------------------------------- */
+/* ---- invalidation -------------------------------------------------------- */
 
 /* Forget the range; true: something was filled, in [*first, *end). */
 static bool
@@ -241,7 +264,7 @@ tlb_on_invalidate(void *ctx, struct mmk_pmap *pmap, uint64_t start_va,
 	queue_drop_around_holes(mm, first_va, last_end_va);
 }
 
-/* ---- filling -------------------------------------------------------------------- */
+/* ---- filling ------------------------------------------------------------- */
 
 static void
 walk(const struct mm *mm, mmk_va va, struct sim_walk *out)
@@ -290,10 +313,9 @@ fault(struct mm *mm, mmk_va va, unsigned access)
 	while (err == MMK_ERR_NOMEM && make_room_by_force(mm))
 		err = mmk_fault(&mm->space.map, va, access);
 	if (err == MMK_ERR_NOSPACE) {
-		struct mmk_entry_info info;
+		struct region region;
 
-		if (mmk_map_entry_info(&mm->space.map, va, &info) &&
-		    info.start_va <= va && file_refresh(info.object))
+		if (region_of(mm, va, &region) && file_refresh(region.object))
 			err = mmk_fault(&mm->space.map, va, access);
 	}
 	return err;
@@ -304,7 +326,7 @@ tlb_touch(struct mm *mm, mmk_va va, unsigned access, mmk_pa *pa_out)
 {
 	mmk_va page_va = mmk_page_floor(va);
 	uint64_t entry = tlb_get(&mm->tlb, va);
-	mmk_pa pa; int lasterr=0;
+	mmk_pa pa;
 
 	if ((entry & TLB_PRESENT) != 0 && (access & ~entry) == 0) {
 		*pa_out = (entry & ~MMK_PAGE_MASK) + (va & MMK_PAGE_MASK);
@@ -312,11 +334,12 @@ tlb_touch(struct mm *mm, mmk_va va, unsigned access, mmk_pa *pa_out)
 	}
 	if (va < SPACE_MIN_VA || va >= SPACE_MAX_VA)
 		return MMK_ERR_NOENT;
-	sim_set_cpu(mm->cpu);
-	mmk_pmap_activate(&mm->space.map.pmap, mm->cpu);
 	for (unsigned tries = 0; tries < 8; tries++) {
 		enum mmk_err err;
 
+		/* each time: room may have been made by ending another */
+		sim_set_cpu(mm->cpu);
+		mmk_pmap_activate(&mm->space.map.pmap, mm->cpu);
 		if (sim_translate(mm->cpu, page_va, access, &pa, NULL)) {
 			if (mmk_frame_of_pa(&machine.phys, pa) == NULL)
 				return MMK_ERR_ACCESS;
@@ -324,40 +347,34 @@ tlb_touch(struct mm *mm, mmk_va va, unsigned access, mmk_pa *pa_out)
 			*pa_out = pa + (va & MMK_PAGE_MASK);
 			return MMK_OK;
 		}
-		err = fault(mm, page_va, access);lasterr=err;
+		err = fault(mm, page_va, access);
 		if (err != MMK_OK && err != MMK_ERR_AGAIN)
 			return err;
 	}
-	struct sim_walk look; walk(mm,page_va,&look); fprintf(stderr,"access %u rights %u dirty %d acc %d pa %lx mapped %d nrpages %lu\n",access,look.rights[1],look.is_dirty,look.is_accessed,(long)look.pa,mmk_frame_of_pa(&machine.phys,look.pa)!=NULL, mm->space.map.pmap.nr_pages);
-	die(STATUS_BROKEN, "a fault at 0x%llx that never ends %s err %d",
-	    (unsigned long long)va, sim_fault_name(look.fault), lasterr);
+	die(STATUS_BROKEN, "a fault at 0x%llx that never ends",
+	    (unsigned long long)va);
 }
 
-/* ---- neighbours ------------------------------------------------------------------- */
+/* ---- neighbours ---------------------------------------------------------- */
 
-/* Have `va` too, if that is cheap. false: it is not. */
-static bool
-fill_neighbour(struct mm *mm, mmk_va va, const struct mmk_entry_info *info)
+/* Have `va` too, if that is cheap. */
+static void
+fill_neighbour(struct mm *mm, mmk_va va, const struct region *region)
 {
 	struct sim_walk look;
 	mmk_pa pa;
 
-	if (va < info->start_va || va >= info->end_va)
-		return false;
 	if (tlb_has(mm, va, MMK_PROT_NONE))
-		return true;
+		return;
 	walk(mm, va, &look);
-	if (look.fault != SIM_FAULT_NONE) {
-		if (look.fault != SIM_FAULT_NOT_PRESENT ||
-		    (info->prot & MMK_PROT_READ) == 0 ||
-		    !mmk_map_is_resident(&mm->space.map, va) ||
-		    mmk_fault(&mm->space.map, va, MMK_PROT_READ) != MMK_OK)
-			return false;
-	}
-	if (!sim_translate(mm->cpu, va, SIM_READ, &pa, NULL))
-		return false;
-	fill(mm, va, pa);
-	return true;
+	if (look.fault != SIM_FAULT_NONE &&
+	    (look.fault != SIM_FAULT_NOT_PRESENT ||
+	        (region->prot & MMK_PROT_READ) == 0 ||
+	        !mmk_map_is_resident(&mm->space.map, va) ||
+	        mmk_fault(&mm->space.map, va, MMK_PROT_READ) != MMK_OK))
+		return;
+	if (sim_translate(mm->cpu, va, SIM_READ, &pa, NULL))
+		fill(mm, va, pa);
 }
 
 static bool
@@ -369,43 +386,55 @@ has_plenty(void)
 	return stats.nr_free_pages > stats.nr_pages / 4;
 }
 
-/* How far the program will get next, going by how it got here. */
-static unsigned
+/*
+ * How far the program will get next, going by how it got here; negative:
+ * downwards, as stacks do. 0: it has come from somewhere else.
+ */
+static int
 stream_pages(struct mm *mm, mmk_va va)
 {
 	struct stream *stream;
 
 	for (unsigned i = 0; i < NR_STREAMS; i++) {
+		bool is_down;
+
 		stream = &mm->streams[i];
-		if (stream->next_va != va)
+		is_down = stream->down_va == va;
+		if (stream->up_va != va && !is_down)
 			continue;
 		if (stream->nr_pages < AHEAD_MAX_PAGES)
 			stream->nr_pages *= 2;
-		stream->next_va = va + stream->nr_pages * PAGE_BYTES;
-		return stream->nr_pages;
+		stream->up_va = va + stream->nr_pages * PAGE_BYTES;
+		stream->down_va = va - stream->nr_pages * PAGE_BYTES;
+		return is_down ? -(int)stream->nr_pages
+		               : (int)stream->nr_pages;
 	}
 	stream = &mm->streams[mm->next_stream++ % NR_STREAMS];
-	stream->next_va = va + PAGE_BYTES;
+	stream->up_va = va + PAGE_BYTES;
+	stream->down_va = va - PAGE_BYTES;
 	stream->nr_pages = 1;
-	return 1;
+	return 0;
 }
 
 /* Write faults that the program would take anyway, taken now. */
 static void
-fault_ahead(struct mm *mm, mmk_va va, const struct mmk_entry_info *info)
+fault_ahead(struct mm *mm, mmk_va va, const struct region *region)
 {
-	unsigned nr_pages = stream_pages(mm, va);
+	int nr_pages = stream_pages(mm, va);
+	bool is_down = nr_pages < 0, is_stack =
+	    (region->flags & MMK_ENTRY_STACK) != 0;
 
-	if (nr_pages == 1 || !has_plenty())
+	if (nr_pages == 0 || !has_plenty())
 		return;
-	for (unsigned i = 1; i < nr_pages; i++) {
-		mmk_va next_va = va + i * PAGE_BYTES;
+	for (nr_pages = is_down ? -nr_pages : nr_pages; nr_pages > 1;
+	     nr_pages--) {
 		mmk_pa pa;
 
-		if (next_va >= info->end_va ||
-		    tlb_has(mm, next_va, MMK_PROT_WRITE))
-			return;
-		if (tlb_touch(mm, next_va, MMK_PROT_WRITE, &pa) != MMK_OK)
+		va = is_down ? va - PAGE_BYTES : va + PAGE_BYTES;
+		if (va >= region->end_va ||
+		    (va < region->start_va && !is_stack) ||
+		    tlb_has(mm, va, MMK_PROT_WRITE) ||
+		    tlb_touch(mm, va, MMK_PROT_WRITE, &pa) != MMK_OK)
 			return;
 		machine.counts.ahead_pages++;
 	}
@@ -414,24 +443,23 @@ fault_ahead(struct mm *mm, mmk_va va, const struct mmk_entry_info *info)
 static void
 fill_around(struct mm *mm, mmk_va va, unsigned access)
 {
-	struct mmk_entry_info info;
+	struct region region;
+	mmk_va first_va, end_va;
 
-	if (!mmk_map_entry_info(&mm->space.map, va, &info) ||
-	    info.start_va > va)
+	if (!region_of(mm, va, &region))
 		return;
 	if (access == MMK_PROT_WRITE &&
-	    (info.flags & MMK_ENTRY_PRIVATE) != 0)
-		fault_ahead(mm, va, &info);
-	for (unsigned i = 1; i <= AROUND_PAGES; i++)
-		if (!fill_neighbour(mm, va + i * PAGE_BYTES, &info))
-			break;
-	for (unsigned i = 1; i <= AROUND_PAGES; i++)
-		if (va < i * PAGE_BYTES ||
-		    !fill_neighbour(mm, va - i * PAGE_BYTES, &info))
-			break;
+	    (region.flags & MMK_ENTRY_PRIVATE) != 0)
+		fault_ahead(mm, va, &region);
+	first_va = va - region.start_va < AROUND_PAGES * PAGE_BYTES
+	    ? region.start_va : va - AROUND_PAGES * PAGE_BYTES;
+	end_va = region.end_va - va <= AROUND_PAGES * PAGE_BYTES
+	    ? region.end_va : va + (AROUND_PAGES + 1) * PAGE_BYTES;
+	for (va = first_va; va < end_va; va += PAGE_BYTES)
+		fill_neighbour(mm, va, &region);
 }
 
-/* ---- a SIGSEGV ---------------------------------------------------------------------- */
+/* ---- a SIGSEGV ----------------------------------------------------------- */
 
 static void
 refuse(struct task *task, siginfo_t *info, enum mmk_err err)

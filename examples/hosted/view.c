@@ -53,7 +53,8 @@ print_entry(FILE *out, struct mm *mm, const struct mmk_entry_info *info)
 	    (info->prot & MMK_PROT_READ) != 0 ? 'r' : '-',
 	    (info->prot & MMK_PROT_WRITE) != 0 ? 'w' : '-',
 	    (info->prot & MMK_PROT_EXEC) != 0 ? 'x' : '-',
-	    (info->flags & MMK_ENTRY_PRIVATE) != 0 ? 'p' : 's',
+	    (info->flags & MMK_ENTRY_PRIVATE) != 0 || name[0] == '[' ? 'p'
+	                                                             : 's',
 	    ino == 0 ? 0ULL : (unsigned long long)mmk_bytes_of_pages(
 	        info->object_page),
 	    major(dev), minor(dev), (unsigned long long)ino);

@@ -39,10 +39,8 @@ main(void)
 	pid_t pid;
 
 	error = posix_spawn(&pid, "/bin/echo", NULL, NULL, argv, environ);
-	printf("posix_spawn: %d\n", error);
-	fflush(stdout);
 	waitpid(pid, &status, 0);
-	printf("status %d\n", status);
+	printf("posix_spawn: %d, status %d\n", error, status);
 	error = posix_spawn(&pid, missing[0], NULL, NULL, missing, environ);
 	printf("posix_spawn of nothing: %d\n", error);
 	fflush(stdout);
