@@ -6,7 +6,8 @@ Compiles mmkit/ the ways its users do: each header alone in every dialect, by
 two compilers for two architectures, with the whole list of warnings; all of it
 at every level of optimization; as C++; in several files, in one, floor by
 floor; and the ways that must be refused, with the words that must be printed.
---quick: headers alone in every dialect by one compiler, in one by the others.
+--quick: headers alone in every dialect by one compiler, in one by the others;
+two levels of optimization.
 """
 import argparse
 import concurrent.futures
@@ -80,18 +81,36 @@ def add_headers_alone(is_quick):
                      includes([header]) + "extern int nothing;\n", "c++")
 
 
-def add_levels(scratch):
+def add_levels(scratch, is_quick):
     levels = [("c11", level) for level in ("0", "1", "2", "3", "s")]
     levels += [("gnu99", "0"), ("gnu2x", "2")]
+    if is_quick:
+        levels = [("c11", "2"), ("gnu99", "0")]
     for compiler, arch in flags.COMPILERS:
         for dialect, level in levels:
             name = f"everything {compiler} {arch} {dialect} -O{level}"
             add_object(scratch, name, compiler, arch, dialect, level, [SMP_PORT])
-        add_object(scratch, f"debug build {compiler} {arch}", compiler, arch,
-                   "c11", "2", [UP_PORT, "-DMMKIT_DEBUG"])
+        if not is_quick:
+            add_object(scratch, f"debug build {compiler} {arch}", compiler,
+                       arch, "c11", "2", [UP_PORT, "-DMMKIT_DEBUG"])
     for shift in (14, 16):
         add_object(scratch, f"page shift {shift}", "gcc", "aarch64", "c11", "2",
                    [SMP_PORT, f"-DMMKIT_PAGE_SHIFT={shift}"])
+
+
+def add_odd_kernels():
+    """Kernels that differ in what C itself is to them."""
+    for compiler in ("gcc", "clang"):
+        command = flags.c_command(compiler, "x86_64", "c11", 2,
+                                  ["-fsyntax-only"])
+        compiles(f"everything, 32 bits, {compiler}",
+                 command + ["-m32", SMP_PORT], IMPL + includes(["mmkit.h"]))
+    for compiler, arch in flags.COMPILERS:
+        command = flags.c_command(compiler, arch, "gnu17", 2, ["-fsyntax-only"])
+        compiles(f"everything, the kernel's own types, {compiler} {arch}",
+                 command + ["-nostdinc", SMP_PORT, '-DMMKIT_CONFIG_H='
+                            '"tests/compile/types_config.h"'],
+                 IMPL + includes(["mmkit.h"]))
 
 
 def add_object(scratch, name, compiler, arch, dialect, level, extra):
@@ -191,6 +210,7 @@ PROFILES = {
     "base": FLOORS[:1],
     "base+phys": FLOORS[:2],
     "base+phys+kva": FLOORS[:3],
+    "base..pmap": FLOORS[:4],
     "base..vm without pagers": FLOORS[:5],
     "everything": FLOORS,
 }
@@ -205,9 +225,7 @@ def add_profiles(scratch):
             text = IMPL + includes(headers) + "extern int profile(void);\n"
             source = pathlib.Path(__file__).with_name(
                 f"profile_{floors[-1]}.c")
-            user = (includes(headers) + source.read_text()
-                    if source.exists() else "int profile(void);\n"
-                    "int profile(void) { return 0; }\n")
+            user = includes(headers) + source.read_text()
             status, out = build(
                 scratch, [text, user, STUB.read_text()],
                 ["-DPROFILE"], name=stem)
@@ -283,7 +301,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         scratch = pathlib.Path(folder)
         add_headers_alone(options.quick)
-        add_levels(scratch)
+        add_levels(scratch, options.quick)
+        add_odd_kernels()
         add_links(scratch)
         add_profiles(scratch)
         add_refusals()

@@ -21,6 +21,9 @@ struct port_lock {
 	int word;
 	const char *name;
 };
+struct port_mutex {
+	struct port_lock lock;
+};
 void *port_phys_to_ptr(uint64_t pa);
 uint64_t port_ptr_to_phys(const void *ptr);
 void port_panic(const char *text) __attribute__((noreturn));
@@ -33,6 +36,10 @@ void port_lock_init(struct port_lock *lock, const char *name, int rank);
 void port_lock(struct port_lock *lock);
 void port_unlock(struct port_lock *lock);
 bool port_lock_held(struct port_lock *lock);
+void port_mutex_init(struct port_mutex *mutex, const char *name, int rank);
+void port_mutex_lock(struct port_mutex *mutex);
+void port_mutex_unlock(struct port_mutex *mutex);
+bool port_mutex_held(struct port_mutex *mutex);
 uint64_t port_clock_ns(void);
 void port_log(const char *text);
 void port_yield(void);
@@ -61,6 +68,11 @@ PORT_C_END
 #define MMKIT_LOCK(l) port_lock(l)
 #define MMKIT_UNLOCK(l) port_unlock(l)
 #define MMKIT_LOCK_HELD(l) port_lock_held(l)
+#define MMKIT_MUTEX_T struct port_mutex
+#define MMKIT_MUTEX_INIT(m, name, rank) port_mutex_init(m, name, (int)(rank))
+#define MMKIT_MUTEX_LOCK(m) port_mutex_lock(m)
+#define MMKIT_MUTEX_UNLOCK(m) port_mutex_unlock(m)
+#define MMKIT_MUTEX_HELD(m) port_mutex_held(m)
 #define MMKIT_CLOCK_NS() port_clock_ns()
 #define MMKIT_LOG(text) port_log(text)
 #define MMKIT_YIELD_POINT() port_yield()

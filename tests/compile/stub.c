@@ -130,6 +130,30 @@ port_lock_held(struct port_lock *lock)
 	return lock->word != 0;
 }
 
+void
+port_mutex_init(struct port_mutex *mutex, const char *name, int rank)
+{
+	port_lock_init(&mutex->lock, name, rank);
+}
+
+void
+port_mutex_lock(struct port_mutex *mutex)
+{
+	port_lock(&mutex->lock);
+}
+
+void
+port_mutex_unlock(struct port_mutex *mutex)
+{
+	port_unlock(&mutex->lock);
+}
+
+bool
+port_mutex_held(struct port_mutex *mutex)
+{
+	return port_lock_held(&mutex->lock);
+}
+
 uint64_t
 port_clock_ns(void)
 {
