@@ -346,6 +346,7 @@ handle_exec(struct task *task)
 	enum mmk_err err;
 
 	machine.counts.execs++;
+	shortage_is_over();
 	task->mm = NULL;
 	task->exit_call = NULL;
 	task->is_cloning = false;
@@ -386,7 +387,6 @@ handle_exec(struct task *task)
 		die(STATUS_BROKEN, "cannot take over %s: %s", task->name,
 		    mmk_err_name(err));
 	tlb_drop_all(task->mm);
-	machine.counts.evictions--;
 	if (task_settle(task))
 		task_resume(task, 0);
 }

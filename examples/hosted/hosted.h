@@ -139,7 +139,6 @@ struct task {
 	bool is_gone;        /* dead; its status is on the way */
 	bool is_vfork_parent; /* blocked until the child has its own space */
 	bool is_doomed;      /* killed by us: no more work for it */
-	int launch_errno_fd; /* of the first task */
 	struct user_regs_struct regs; /* while stopped; the program's view */
 	bool regs_dirty;
 	bool has_last_call;  /* its result becomes the program's rax */
@@ -260,7 +259,7 @@ enum mmk_err tlb_touch(struct mm *mm, mmk_va va, unsigned access,
     mmk_pa *pa_out);
 void tlb_on_invalidate(void *ctx, struct mmk_pmap *pmap, uint64_t start_va,
     uint64_t end_va);
-/* The host has no room for more mappings: start from an empty TLB. */
+/* Start from an empty TLB. */
 void tlb_drop_all(struct mm *mm);
 bool mm_is_hole(const struct mm *mm, mmk_va va);
 /* A SIGSEGV stop that may be a TLB miss; resumes the task. */
@@ -273,8 +272,10 @@ unsigned decode_access(struct task *task, mmk_va va);
 void out_of_memory(struct task *task);
 /* Give back what nobody will miss. true: try again. `mm` is in use. */
 bool make_room(const struct mm *mm);
+/* A program has started or ended. */
+void shortage_is_over(void);
 /* Kill for it if need be; false: it is for the owner of `mm` to die. */
-bool make_room_by_force(const struct mm *mm);
+bool make_room_by_force(const struct mm *mm, unsigned nr_tries);
 
 /* user.c */
 /* errors of tlb_touch; *done_out bytes were copied. */

@@ -54,7 +54,7 @@ _Static_assert(offsetof(struct slot, nr_calls) == 0x2c0, "as the code has it");
 _Static_assert(offsetof(struct slot, calls) == 0x500, "as the code has it");
 #define NR_SLOT_CALLS ((SLOT_BYTES - 0x500) / 64)
 
-extern const uint8_t gate_code[], gate_trap[], gate_fail[], gate_end[];
+extern const uint8_t gate_code[], gate_fail[], gate_end[];
 __asm__(
     ".pushsection .rodata\n"
     ".balign 16\n"
@@ -105,7 +105,6 @@ __asm__(
     "4:	int3\n"
     "gate_fail:\n"
     "5:	int3\n"
-    "gate_trap:\n"
     "gate_end:\n"
     ".popsection\n");
 
@@ -362,12 +361,14 @@ slot_is_through(struct task *task, int status, long *result_out)
 		*result_out = (long)regs.rax;
 		return true;
 	}
-	if (trace(task, PTRACE_GETSIGINFO, (uintptr_t)&info)) {
-		if (WSTOPSIG(status) == SIGSEGV && info.si_code > 0)
-			die(STATUS_BROKEN, "task %d fell out of its slot at "
-			    "%p", (int)task->pid, info.si_addr);
+	if (!trace(task, PTRACE_GETSIGINFO, (uintptr_t)&info))
+		return true;
+	if (info.si_signo != SIGSEGV || info.si_code <= 0)
 		stash(task, &info);
-	}
+	else if (slot_contains((mmk_va)(uintptr_t)info.si_addr))
+		die(STATUS_BROKEN, "task %d fell out of its slot at %p",
+		    (int)task->pid, info.si_addr);
+	/* else a miss that an interruption has overtaken: it will come again */
 	(void)trace(task, PTRACE_CONT, 0);
 	return false;
 }
@@ -418,6 +419,14 @@ leave_call(struct task *task)
 	}
 }
 
+/* The host has no room for more mappings; it is only a TLB. */
+static void
+evict(struct mm *mm)
+{
+	machine.counts.evictions++;
+	tlb_drop_all(mm);
+}
+
 long
 task_call(struct task *task, long nr, uint64_t a, uint64_t b, uint64_t c,
     uint64_t d, uint64_t e, uint64_t f)
@@ -451,7 +460,7 @@ task_settle(struct task *task)
 		if (task->is_gone)
 			return false;
 		if (result == -ENOMEM)
-			tlb_drop_all(task->mm);
+			evict(task->mm);
 		else if (result < 0 && result > -4096)
 			die(STATUS_BROKEN, "the host refused a mapping: %s",
 			    strerror((int)-result));
@@ -565,7 +574,7 @@ task_leave_slot(struct task *task, siginfo_t *info)
 			    strerror((int)-(long)regs.rax));
 		slot_load_regs(slot, &task->regs);
 		task->regs_dirty = true;
-		tlb_drop_all(task->mm);
+		evict(task->mm);
 		info->si_signo = 0;
 		return true;
 	}
@@ -576,7 +585,7 @@ task_leave_slot(struct task *task, siginfo_t *info)
 	if (mode == MODE_RETURN_RAX)
 		task->regs.rax = (uint64_t)result;
 	else if (result < 0 && result > -4096)
-		tlb_drop_all(task->mm);
+		evict(task->mm);
 	task->regs_dirty = true;
 	return true;
 }

@@ -13,6 +13,20 @@
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
+/*
+ * So often is the page cache emptied for one fault. What is given back may be
+ * the very page that the fault has just read.
+ */
+#define RECLAIM_TRIES 4u
+
+/*
+ * Faults that found no memory since a program was last started or ended.
+ * Programs whose pages do not fit together would go on taking them from each
+ * other for ever; after so many of them one has to go.
+ */
+#define SHORTAGES_MAX 128u
+static unsigned nr_shortages;
+
 static void
 say_killed(const struct task *task)
 {
@@ -87,14 +101,23 @@ make_room(const struct mm *mm)
 	return file_reclaim() > 0 || reap_doomed(mm);
 }
 
+void
+shortage_is_over(void)
+{
+	nr_shortages = 0;
+}
+
 bool
-make_room_by_force(const struct mm *mm)
+make_room_by_force(const struct mm *mm, unsigned nr_tries)
 {
 	struct mm *largest = NULL;
 	uint64_t most_pages = mm->space.map.pmap.nr_pages;
 
-	if (make_room(mm))
+	nr_shortages++;
+	if (nr_tries < RECLAIM_TRIES && nr_shortages < SHORTAGES_MAX
+	    ? make_room(mm) : reap_doomed(mm))
 		return true;
+	nr_shortages = 0;
 	for (struct mm *each = machine.mms; each != NULL; each = each->next) {
 		if (each->space.map.pmap.nr_pages > most_pages) {
 			most_pages = each->space.map.pmap.nr_pages;

@@ -255,7 +255,6 @@ handle_child(struct task *task)
 		child->mm = task->child_mm;
 		task->child_mm = NULL;
 		tlb_drop_all(child->mm);
-		machine.counts.evictions--;
 	}
 	if (!event_wait(child->pid, &event) || !WIFSTOPPED(event.status)) {
 		child->is_gone = true;
@@ -309,6 +308,7 @@ handle_end(struct task *task, int status)
 			report_maps(task->mm, task->name);
 	}
 	task_destroy(task);
+	shortage_is_over();
 }
 
 /* ---- the loop ------------------------------------------------------------ */

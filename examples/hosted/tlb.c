@@ -194,7 +194,6 @@ queue_drop_around_holes(struct mm *mm, mmk_va start_va, mmk_va end_va)
 void
 tlb_drop_all(struct mm *mm)
 {
-	machine.counts.evictions++;
 	free_tables(mm->tlb.root, 3);
 	mm->tlb.root = xcalloc(512, 8);
 	mm->tlb.nr_ops = 0;
@@ -310,7 +309,8 @@ fault(struct mm *mm, mmk_va va, unsigned access)
 {
 	enum mmk_err err = mmk_fault(&mm->space.map, va, access);
 
-	while (err == MMK_ERR_NOMEM && make_room_by_force(mm))
+	for (unsigned nr_tries = 0; err == MMK_ERR_NOMEM &&
+	     make_room_by_force(mm, nr_tries); nr_tries++)
 		err = mmk_fault(&mm->space.map, va, access);
 	if (err == MMK_ERR_NOSPACE) {
 		struct region region;
