@@ -230,18 +230,26 @@ mmk__cache_fill_locked(struct mmk_store *store, struct mmk_store_cpu *cpu,
     enum mmk_zone z)
 {
 	struct mmk_buddy *zone = &store->zones[z];
-	struct mmk_frame *frame;
+	struct mmk_frame *frames[MMK_CACHE_BATCH];
+	unsigned nr_frames = 0;
 
 	MMKIT_LOCK(&zone->lock);
-	for (unsigned i = 0; i < MMK_CACHE_BATCH; i++) {
-		frame = mmk_buddy_take_locked(zone, 0);
+	while (nr_frames < MMK_CACHE_BATCH) {
+		struct mmk_frame *frame = mmk_buddy_take_locked(zone, 0);
+
 		if (frame == NULL)
 			break;
 		MMKIT_ATOMIC_STORE(&frame->flags,
 		    (uint16_t)(MMK_FRAME_HEAD | MMK_FRAME_CACHED));
-		mmk__cache_push_locked(store, cpu, z, frame);
+		frames[nr_frames++] = frame;
 	}
 	MMKIT_UNLOCK(&zone->lock);
+	/*
+	 * The last one pushed leaves first: pages leave in ascending order, so
+	 * that what is allocated in a row lies in a row.
+	 */
+	while (nr_frames > 0)
+		mmk__cache_push_locked(store, cpu, z, frames[--nr_frames]);
 	mmk__cpu_fold_locked(store, cpu);
 }
 

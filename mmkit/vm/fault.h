@@ -501,6 +501,22 @@ mmk__fault_pager(struct mmk__fault *fault)
 }
 
 /*
+ * Case 0: the right is there. Either accessed or modified is to be noted, or
+ * this CPU knows an older state of the entry, which it forgets now.
+ */
+MMK_PRIVATE enum mmk_err
+mmk__fault_again(struct mmk__fault *fault)
+{
+	const struct mmk_pt_shape *shape = &fault->vm->pmap_sys->shape;
+
+	(void)mmk_pmap_emulate(&fault->map->pmap, fault->va, fault->access);
+	mmk_vm_count(fault->vm, shape->hw_accessed && shape->hw_modified
+		? MMK_COUNT_FAULT_SPURIOUS
+		: MMK_COUNT_FAULT_EMULATED);
+	return MMK_OK;
+}
+
+/*
  * Somebody brings the page in or out. The mutex is let go while asleep, so the
  * entry may be gone afterwards.
  */
@@ -532,10 +548,8 @@ mmk__fault_case(struct mmk__fault *fault)
 
 	fault->is_mapped =
 	    mmk_pmap_query(&fault->map->pmap, fault->va, &fault->now);
-	if (fault->is_mapped && (fault->now.flags & fault->access) != 0) {
-		mmk_vm_count(vm, MMK_COUNT_FAULT_SPURIOUS);
-		return MMK_OK;
-	}
+	if (fault->is_mapped && (fault->now.flags & fault->access) != 0)
+		return mmk__fault_again(fault);
 	MMKIT_LOCK(&vm->lock);
 	anon = mmk__entry_anon(entry, &entry->upper, fault->va);
 	is_pager = anon == NULL && entry->lower.object->ops->map != NULL;
@@ -647,10 +661,6 @@ mmk_fault(struct mmk_map *map, mmk_va va, unsigned access)
 	fault.access = access;
 	fault.max_anons = MMK_FAULT_AROUND;
 	mmk_vm_count(fault.vm, MMK_COUNT_FAULT);
-	if (mmk_pmap_emulate(&map->pmap, fault.va, access)) {
-		mmk_vm_count(fault.vm, MMK_COUNT_FAULT_EMULATED);
-		return MMK_OK;
-	}
 	for (unsigned nr_tries = 0; nr_tries < MMK_FAULT_TRIES; nr_tries++) {
 		MMKIT_YIELD_POINT();
 		MMKIT_MUTEX_LOCK(&map->mutex);
