@@ -294,6 +294,32 @@ Test(amap, prop_agrees_with_a_list_of_pages)
 	cr_assert_eq(t.vm.slots_pool.nr_used, 0u);
 }
 
+/* The check sees nodes that miscount, and nodes that should be gone. */
+Test(amap, check_sees_every_node)
+{
+	static const uint64_t pages[] = { 3, 1000 };
+	struct mmk_amap *amap = amap_of(pages, 2);
+	struct mmk_slots_node *leaf = amap->root->items[0];
+	void *anon = leaf->items[3];
+
+	cr_assert(mmk_amap_check(amap));
+	leaf->nr_items++;
+	cr_assert(!mmk_amap_check(amap), "a wrong count");
+	leaf->nr_items--;
+	leaf->level = 1;
+	cr_assert(!mmk_amap_check(amap), "a wrong level");
+	leaf->level = 0;
+	leaf->items[3] = NULL;
+	leaf->nr_items = 0;
+	amap->nr_anons--;
+	cr_assert(!mmk_amap_check(amap), "an empty node");
+	leaf->items[3] = anon;
+	leaf->nr_items = 1;
+	amap->nr_anons++;
+	cr_assert(mmk_amap_check(amap));
+	mmk_amap_unref(&t.vm, amap);
+}
+
 static void
 setup_bugs(void)
 {

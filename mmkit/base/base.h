@@ -5,7 +5,7 @@
  * WHAT    Linkage, attributes, units (physical address, virtual address, page
  *         frame number, page), and the one list of errors. The page size is a
  *         parameter of the port; nothing outside this file and ports/ shifts
- *         by it.
+ *         by it. Names like S0.10 in comments are rules of doc/RULES.md.
  * LAYER   base. Includes the kernel's MMKIT_CONFIG_H (if any), its
  *         MMKIT_PORT_H, and three freestanding C headers.
  * LOCKS   none
@@ -135,6 +135,18 @@ static inline bool
 mmk_is_pow2(uint64_t x)
 {
 	return x != 0 && (x & (x - 1)) == 0;
+}
+
+static inline uint64_t
+mmk_min(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static inline uint64_t
+mmk_max(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
 }
 
 /* pre: align is a power of two. Rounding up wraps at the top: check first. */

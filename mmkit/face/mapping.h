@@ -62,10 +62,10 @@ struct mmk_space {
 };
 
 /*
- * In every call below an address and a length must satisfy: the address is
- * page aligned, the length is not 0, and the range, its end rounded up to a
- * page, lies within the space's bounds. Else the call returns MMK_ERR_INVAL,
- * and so it does for flag or protection bits it does not know.
+ * In every call below that takes a range, but for the hint of mmk_mmap: the
+ * address is page aligned, the length is not 0, and the range, its end rounded
+ * up to a page, lies within the space's bounds. Else the call returns
+ * MMK_ERR_INVAL, and so it does for flag or protection bits it does not know.
  */
 
 /*
@@ -354,7 +354,8 @@ mmk__mmap_object(struct mmk_space *space, unsigned flags,
 	return MMK_OK;
 }
 
-/* One fault for each page, for the most that the mapping allows. */
+/* One fault for each page: for writing if it is private and may be written, else
+ * for reading, so that no shared page is made dirty. */
 MMK_PRIVATE void
 mmk__mmap_populate(struct mmk_space *space, mmk_va va, uint64_t bytes,
     unsigned prot, unsigned flags)

@@ -24,7 +24,7 @@
 
 MMK_BEGIN_DECLS
 
-/* No member at all. */
+/* None of the functions. */
 MMK_DATA const struct mmk_pager_ops mmk_zero_pager;
 
 /*
@@ -57,7 +57,8 @@ MMK_END_DECLS
 static
 #endif
 const struct mmk_pager_ops mmk_zero_pager = {
-	"zero", MMK_PAGER_ZERO, NULL, NULL, NULL, NULL, NULL
+	.name = "zero",
+	.kind = MMK_PAGER_ZERO,
 };
 
 MMK_API enum mmk_err

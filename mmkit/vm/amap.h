@@ -15,12 +15,12 @@
  *
  * LAYER   vm. Includes anon.h. Knows no maps.
  * LOCKS   vm->lock guards every field
- * COST    56 bytes an amap and 272 a node; lookup, insert and erase
+ * COST    48 bytes an amap and 272 a node; lookup, insert and erase
  *         O(log32(span)), at most 11 levels; copy O(pages held)
  * SOURCE  two-level copy-on-write: Cranor 1998, section 4.4. The index is own;
  *         UVM's amap is four arrays as long as its range is wide.
  *
- * I1      a node that is not the root holds at least one item     mmk_amap_check
+ * I1      a node holds at least one item, and says how many       mmk_amap_check
  * I2      nr_anons is the number of slots in use                  mmk_amap_check
  */
 #ifndef MMKIT_VM_AMAP_H
@@ -260,7 +260,7 @@ mmk__amap_grow(struct mmk_vm *vm, struct mmk_amap *amap, uint64_t page)
 	return true;
 }
 
-/* While a root has one child and no use, the child is the root. */
+/* While the root has only one child, that child becomes the root. */
 MMK_PRIVATE void
 mmk__amap_shrink(struct mmk_vm *vm, struct mmk_amap *amap)
 {
@@ -438,17 +438,64 @@ mmk_amap_may_write_in_place(const struct mmk_amap *amap,
 	    frame->loans == 0;
 }
 
+/* Does a node hold as many items as it says, and at least one? */
+MMK_PRIVATE bool
+mmk__slots_is_sound(const struct mmk_slots_node *node)
+{
+	uint32_t nr_items = 0;
+
+	for (unsigned i = 0; i < MMK_SLOTS_FANOUT; i++)
+		if (node->items[i] != NULL)
+			nr_items++;
+	return nr_items > 0 && nr_items == node->nr_items;
+}
+
+/* I1, of every node: depth first, the way back is in `path`. */
+MMK_PRIVATE bool
+mmk__amap_check_nodes(const struct mmk_amap *amap)
+{
+	const struct mmk_slots_node *path[MMK_SLOTS_LEVELS];
+	unsigned next[MMK_SLOTS_LEVELS];
+	const struct mmk_slots_node *node = amap->root;
+
+	if (node->level >= MMK_SLOTS_LEVELS || !mmk__slots_is_sound(node))
+		return false;
+	path[node->level] = node;
+	next[node->level] = 0;
+	for (;;) {
+		uint32_t level = node->level;
+
+		while (next[level] < MMK_SLOTS_FANOUT &&
+		    node->items[next[level]] == NULL)
+			next[level]++;
+		if (level == 0 || next[level] == MMK_SLOTS_FANOUT) {
+			if (node == amap->root)
+				return true;
+			node = path[level + 1];
+			continue;
+		}
+		node = node->items[next[level]++];
+		if (node->level != level - 1 || !mmk__slots_is_sound(node))
+			return false;
+		path[node->level] = node;
+		next[node->level] = 0;
+	}
+}
+
 MMK_API bool
 mmk_amap_check(const struct mmk_amap *amap)
 {
 	struct mmk_anon *anon;
 	uint64_t nr_anons = 0;
 
+	if (amap->root == NULL)
+		return amap->nr_anons == 0;
+	if (!mmk__amap_check_nodes(amap))
+		return false;
 	for (uint64_t page = 0; (anon = mmk_amap_next(amap, &page)) != NULL;
 	     page++, nr_anons++)
 		if (anon->refs == 0 || mmk_amap_lookup(amap, page) != anon)
 			return false;
-	return nr_anons == amap->nr_anons &&
-	    (amap->root == NULL) == (nr_anons == 0);
+	return nr_anons == amap->nr_anons;
 }
 #endif /* MMKIT_IMPLEMENTATION */

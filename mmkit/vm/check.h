@@ -6,7 +6,8 @@
  *         as the count says, once as those who hold it say. What it proves of
  *         a state is what the invariants in the heads of these files claim.
  * LAYER   vm. Includes start.h.
- * LOCKS   none taken: nobody else may be inside mmkit
+ * LOCKS   those of the floors below, one at a time; nobody else may be inside
+ *         mmkit
  * COST    O(all pages, entries and translations); no memory but the scratch
  *         words that amaps, anons and objects carry for it
  * SOURCE  own

@@ -24,7 +24,8 @@
  *
  * LAYER   vm. Includes reshape.h.
  * LOCKS   takes map->mutex, vm->lock inside it; neither is held during I/O
- * COST    O(log entries + log pages); no allocation in 0, 1A and 2A resident
+ * COST    O(log entries + log pages). 0, 1A and 2A of a resident page allocate
+ *         nothing here; the pmap may take a table and a reverse-map entry.
  * SOURCE  Cranor 1998, section 4.5 (cases 1A, 1B, 2A, 2B); 2M is SeaOS's.
  */
 #ifndef MMKIT_VM_FAULT_H
@@ -71,6 +72,7 @@ enum mmk__fault_todo {
 	MMK__FAULT_GET      /* nr_anons pages of `object` from `page` on */
 };
 
+/* Guards: [M] the map's mutex; all else is the faulting CPU's own */
 struct mmk__fault {
 	struct mmk_map *map;
 	struct mmk_vm *vm;
@@ -339,8 +341,7 @@ mmk__fault_end_get(struct mmk__fault *fault)
 
 		/* Truncated meanwhile, or never filled: nobody may see it. */
 		if (err != MMK_OK || page >= object->nr_pages)
-			mmk_anon_unref(vm,
-			    mmk_amap_erase(vm, object->amap, page));
+			mmk__object_drop_page(object, page, fault->anons[i]);
 		else
 			mmk_vm_count(vm, MMK_COUNT_PAGE_IN);
 		(void)mmk_anon_wake(vm, fault->anons[i]);
@@ -351,7 +352,8 @@ mmk__fault_end_get(struct mmk__fault *fault)
 		fault->max_anons = 1; /* it may be a neighbour that failed */
 		return MMK_OK;
 	}
-	return err;
+	/* To the pager nothing is there; to the program it is the end. */
+	return err == MMK_ERR_NOENT ? MMK_ERR_NOSPACE : err;
 }
 
 /* Resident neighbours of an object page that was read, mapped as well. */

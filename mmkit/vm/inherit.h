@@ -235,6 +235,30 @@ mmk__fork_protect(struct mmk_map *parent)
 			mmk__fork_protect_shared(entry->upper.object);
 }
 
+/* A fork has failed: layers it would have shared are the parent's alone. */
+MMK_PRIVATE void
+mmk__fork_unshare(struct mmk_map *parent)
+{
+	struct mmk_entry *entry;
+
+	for (mmk_va va = parent->min_va;
+	     (entry = mmk__map_first(parent, va, parent->max_va)) != NULL;
+	     va = entry->end_va) {
+		struct mmk_object *upper = entry->upper.object;
+		bool is_alone = true;
+
+		if (upper == NULL)
+			continue;
+		MMKIT_LOCK(&parent->vm->lock);
+		MMK_LIST_FOR_EACH(link, &upper->entries)
+			is_alone = is_alone && MMK_LIST_ITEM(link,
+			    struct mmk_entry, of_upper)->map == parent;
+		if (is_alone)
+			upper->flags &= ~MMK_OBJECT_SHARED;
+		MMKIT_UNLOCK(&parent->vm->lock);
+	}
+}
+
 MMK_API enum mmk_err
 mmk_map_fork(struct mmk_map *child, struct mmk_map *parent, void *owner)
 {
@@ -247,6 +271,7 @@ mmk_map_fork(struct mmk_map *child, struct mmk_map *parent, void *owner)
 	child->limit_pages = parent->limit_pages;
 	child->stack_limit_pages = parent->stack_limit_pages;
 	child->stack_guard_pages = parent->stack_guard_pages;
+	child->top_va = parent->top_va;
 	child->pmap_flags = parent->pmap_flags;
 	MMKIT_MUTEX_LOCK(&parent->mutex);
 	for (mmk_va va = parent->min_va; err == MMK_OK &&
@@ -257,10 +282,14 @@ mmk_map_fork(struct mmk_map *child, struct mmk_map *parent, void *owner)
 	if (err == MMK_OK)
 		mmk__fork_protect(parent);
 	MMKIT_MUTEX_UNLOCK(&parent->mutex);
-	if (err != MMK_OK)
-		mmk_map_fini(child);
-	else
+	if (err == MMK_OK) {
 		mmk_vm_count(parent->vm, MMK_COUNT_FORK);
+		return MMK_OK;
+	}
+	mmk_map_fini(child);
+	MMKIT_MUTEX_LOCK(&parent->mutex);
+	mmk__fork_unshare(parent);
+	MMKIT_MUTEX_UNLOCK(&parent->mutex);
 	return err;
 }
 #endif /* MMKIT_IMPLEMENTATION */

@@ -19,7 +19,7 @@
  *         it is held through the TLB shootdown of a change, so an address is
  *         never reused while a CPU can still reach what was there. vm->lock is
  *         taken inside it.
- * COST    find, insert, remove O(log entries); 144 bytes an entry
+ * COST    find, insert, remove O(log entries); 96 bytes an entry
  * SOURCE  Cranor 1998, chapter 4; the joining rules are own.
  *
  * I1      entries are disjoint, not empty, in [min_va, max_va)        mmk_check
@@ -40,6 +40,10 @@ enum mmk_inherit {
 	MMK_INHERIT_NONE   /* the child has nothing there */
 };
 
+/*
+ * Guards: [I] immutable after init  [M] this->mutex  [V] vm->lock. The kernel
+ * may set the limits, with the mutex held.
+ */
 struct mmk_map {
 	struct mmk_vm *vm;        /* [I] */
 	struct mmk_pmap pmap;     /* its own locks */
@@ -50,8 +54,10 @@ struct mmk_map {
 	uint64_t nr_entries;      /* [M] */
 	uint64_t nr_pages;        /* [M] addresses in use, in pages */
 	uint64_t limit_pages;     /* [M] of nr_pages; UINT64_MAX: none */
-	uint64_t stack_limit_pages; /* [M] of one STACK entry */
-	uint64_t stack_guard_pages; /* [M] kept free below it */
+	uint64_t stack_limit_pages; /* [M] of one STACK entry; at first 8 MiB */
+	uint64_t stack_guard_pages; /* [M] kept free below it; at first 1 MiB */
+	mmk_va top_va;            /* [M] what may lie anywhere lies below; at first
+				   * max_va. Room for a stack to grow. */
 	unsigned pmap_flags;      /* [I] for every translation: MMK_PMAP_USER */
 	void *owner;              /* [I] the kernel's own: whose space this is */
 	struct mmk_list ended;    /* [M] objects to destroy once it is let go */
@@ -68,7 +74,7 @@ struct mmk_map_args {
 	unsigned entry_flags;  /* MMK_ENTRY_* */
 	bool fixed;            /* at start_va, replacing what is there */
 	bool exclusive;        /* at start_va or not at all */
-	mmk_va below_va;       /* not fixed: the whole range below this; 0: max_va */
+	mmk_va below_va;       /* not fixed: the whole range below this; 0: any */
 	struct mmk_oref lower; /* a reference is taken */
 };
 
@@ -93,8 +99,9 @@ MMK_API void mmk_map_fini(struct mmk_map *map);
  * mmk_map_insert: map args->nr_pages of args->lower.
  *
  * locks    takes and drops the mutex
+ * pre      prot is within max_prot; not both fixed and exclusive.
  * out      *start_va_out. Nothing is entered into the page table (S0.6). Not
- *          fixed: the hint if it is free, else the highest gap.
+ *          fixed: the hint if it is free, else the highest gap below top_va.
  *          Device memory cannot be copied: its entries are never private.
  * errors   MMK_ERR_INVAL: bounds; MMK_ERR_EXIST: exclusive, and taken;
  *          MMK_ERR_NOSPACE; MMK_ERR_LIMIT; MMK_ERR_NOMEM: nothing changed.
@@ -105,7 +112,7 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_map_insert(struct mmk_map *map,
 /*
  * mmk_map_remove: nothing is mapped in [start_va, end_va) any more.
  *
- * errors   MMK_ERR_NOMEM: an entry must be split and there is no memory for
+ * errors   MMK_ERR_INVAL: bounds. MMK_ERR_NOMEM: an entry must be split and there is no memory for
  *          it; nothing changed. Whole entries never fail.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_map_remove(struct mmk_map *map,
@@ -209,6 +216,7 @@ mmk_map_init(struct mmk_map *map, struct mmk_vm *vm, mmk_va min_va,
 	map->min_va = min_va;
 	map->max_va = max_va;
 	map->limit_pages = UINT64_MAX;
+	map->top_va = max_va;
 	map->stack_limit_pages = mmk_pages_of_bytes((uint64_t)8 << 20);
 	map->stack_guard_pages = mmk_pages_of_bytes((uint64_t)1 << 20);
 	map->pmap_flags = MMK_PMAP_USER;
@@ -554,9 +562,8 @@ mmk__map_forget(struct mmk_map *map, mmk_va start_va, mmk_va end_va)
 
 		if (entry == NULL)
 			break;
-		mmk__entry_unestablish(entry,
-		    entry->start_va > va ? entry->start_va : va,
-		    entry->end_va < end_va ? entry->end_va : end_va);
+		mmk__entry_unestablish(entry, mmk_max(entry->start_va, va),
+		    mmk_min(entry->end_va, end_va));
 		va = entry->end_va;
 	}
 	mmk_gather_init(&gather, map->pmap.sys);
@@ -632,6 +639,7 @@ mmk__map_choose(struct mmk_map *map, const struct mmk_map_args *args,
 	mmk_va end_va = args->start_va + bytes;
 	mmk_va below_va = args->below_va != 0 && args->below_va < map->max_va
 	    ? args->below_va : map->max_va;
+	mmk_va top_va = mmk_min(below_va, map->top_va);
 	bool is_range = end_va > args->start_va &&
 	    mmk__map_is_range(map, args->start_va, end_va);
 
@@ -643,10 +651,10 @@ mmk__map_choose(struct mmk_map *map, const struct mmk_map_args *args,
 			return MMK_ERR_EXIST;
 	} else if (args->start_va == 0 || !is_range || end_va > below_va ||
 	    !mmk__map_is_free(map, args->start_va, end_va)) {
-		if (below_va <= map->min_va)
+		if (top_va <= map->min_va)
 			return MMK_ERR_NOSPACE;
 		return mmk_btree_gap_highest(&map->tree, bytes, MMK_PAGE_BYTES,
-		    map->min_va, below_va - 1, start_va_out);
+		    map->min_va, top_va - 1, start_va_out);
 	}
 	*start_va_out = args->start_va;
 	return MMK_OK;
@@ -661,9 +669,9 @@ mmk__map_nr_covered(const struct mmk_map *map, mmk_va start_va, mmk_va end_va)
 	struct mmk_entry *entry;
 
 	while ((entry = mmk__map_first(map, va, end_va)) != NULL) {
-		mmk_va from = entry->start_va > va ? entry->start_va : va;
+		mmk_va from = mmk_max(entry->start_va, va);
 
-		va = entry->end_va < end_va ? entry->end_va : end_va;
+		va = mmk_min(entry->end_va, end_va);
 		nr_pages += mmk_pages_of_bytes(va - from);
 		if (va == end_va)
 			break;
@@ -749,6 +757,8 @@ mmk_map_insert(struct mmk_map *map, const struct mmk_map_args *args,
 	enum mmk_err err;
 
 	MMK_ASSERT(args->lower.object != NULL);
+	MMK_ASSERT((args->prot & ~args->max_prot) == 0);
+	MMK_ASSERT(!(args->fixed && args->exclusive));
 	if (args->nr_pages == 0 || !mmk_is_page_aligned(args->start_va) ||
 	    args->nr_pages > mmk_pages_of_bytes(map->max_va))
 		return MMK_ERR_INVAL;

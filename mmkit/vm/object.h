@@ -14,7 +14,7 @@
  *
  * LAYER   vm. Includes amap.h. Knows maps only as a list of entries.
  * LOCKS   vm->lock guards the fields; see each pager member for what is held
- * COST    128 bytes an object; ref, unref O(1) but the last, O(pages)
+ * COST    112 bytes an object; ref, unref O(1) but the last, O(pages)
  * SOURCE  Cranor 1998, section 4.2 (objects); SeaOS (map and unmap); Topsy v3
  *         (a manager for each kind); SCAL/UX (object -> shared amap).
  *
@@ -157,7 +157,7 @@ mmk_entry_page(const struct mmk_entry *entry, const struct mmk_oref *oref,
 	return oref->page + mmk_pages_of_bytes(va - entry->start_va);
 }
 
-/* The manager of private layers: it has no member; they hold what was written. */
+/* The manager of private layers does nothing: they hold what was written. */
 MMK_DATA const struct mmk_pager_ops mmk_upper_pager;
 
 /*
@@ -180,7 +180,8 @@ MMK_API void mmk_object_ref(struct mmk_object *object);
 MMK_API void mmk_object_unref(struct mmk_object *object);
 
 /*
- * mmk_object_sync: write modified pages in [first, first + nr_pages) back.
+ * mmk_object_sync: write modified pages in [first, first + nr_pages) back. One
+ * that another CPU is writing just now is left to it.
  *
  * locks    none held; may wait for the pager
  * errors   the pager's: that page and those after it are still modified.
@@ -192,14 +193,19 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_object_sync(struct mmk_object *object,
  * mmk_object_reload: what the pager holds has changed behind our back: read
  * resident pages in [first, first + nr_pages) again, in place. Mappings stay.
  *
- * errors   the pager's: pages not reached keep their old contents.
+ * errors   the pager's: that page may be old in part; pages not reached keep
+ *          their old contents.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_object_reload(struct mmk_object *object,
     uint64_t first, uint64_t nr_pages);
 
 /*
  * mmk_object_resize: the object has `nr_pages` pages from now on. Pages beyond
- * the end are unmapped everywhere and freed, modified or not.
+ * the end are unmapped everywhere and freed, modified or not; private copies of
+ * them stay with those who made them.
+ *
+ * pre      the pager has no `map`: what that gives is not the object's.
+ * locks    none held
  */
 MMK_API void mmk_object_resize(struct mmk_object *object, uint64_t nr_pages);
 
@@ -211,7 +217,7 @@ MMK_API void mmk_object_resize(struct mmk_object *object, uint64_t nr_pages);
  */
 MMK_API uint64_t mmk_object_evict(struct mmk_object *object);
 
-/* Resident pages. cost O(1). */
+/* Pages held: resident, stored or on their way; old when it arrives. O(1). */
 MMK_API uint64_t mmk_object_nr_resident(const struct mmk_object *object);
 
 MMK_END_DECLS
@@ -224,7 +230,8 @@ MMK_END_DECLS
 static
 #endif
 const struct mmk_pager_ops mmk_upper_pager = {
-	"private", MMK_PAGER_UPPER, NULL, NULL, NULL, NULL, NULL
+	.name = "private",
+	.kind = MMK_PAGER_UPPER,
 };
 
 /* As mmk_object_create, with vm->lock held; NULL: no memory. */
@@ -527,35 +534,60 @@ mmk_object_reload(struct mmk_object *object, uint64_t first, uint64_t nr_pages)
 	return MMK_OK;
 }
 
-/* `page` leaves the object: its anon was claimed and is not shown any more. */
+/*
+ * `anon` leaves the object, if a resize has not taken it out of its slot
+ * already. It is busy, so it lasts until it is woken. vm->lock held.
+ */
 MMK_PRIVATE void
-mmk__object_forget(struct mmk_object *object, uint64_t page)
+mmk__object_drop_page(struct mmk_object *object, uint64_t page,
+    struct mmk_anon *anon)
+{
+	if (mmk_amap_lookup(object->amap, page) == anon)
+		mmk_anon_unref(object->vm,
+		    mmk_amap_erase(object->vm, object->amap, page));
+}
+
+/*
+ * Take the first page at or beyond `page` from the object, on its way or not,
+ * resident or not. Its frame, if it has one, comes with a reference. False:
+ * there is none.
+ */
+MMK_PRIVATE bool
+mmk__object_cut(struct mmk_object *object, uint64_t page,
+    struct mmk_frame **frame_out)
 {
 	struct mmk_vm *vm = object->vm;
-	struct mmk_anon *anon;
+	struct mmk_anon *anon = NULL;
 
 	MMKIT_LOCK(&vm->lock);
-	anon = mmk_amap_erase(vm, object->amap, page);
-	mmk_anon_unref(vm, anon);
-	(void)mmk_anon_wake(vm, anon);
+	if (object->amap != NULL)
+		anon = mmk_amap_next(object->amap, &page);
+	if (anon != NULL) {
+		*frame_out = anon->frame;
+		if (anon->frame != NULL)
+			mmk_frame_ref(vm->phys, anon->frame);
+		mmk_anon_unref(vm, mmk_amap_erase(vm, object->amap, page));
+	}
 	MMKIT_UNLOCK(&vm->lock);
+	return anon != NULL;
 }
 
 MMK_API void
 mmk_object_resize(struct mmk_object *object, uint64_t nr_pages)
 {
 	struct mmk_vm *vm = object->vm;
-	struct mmk_anon *anon;
-	uint64_t page = nr_pages;
+	struct mmk_frame *frame;
 
+	MMK_ASSERT(object->ops->map == NULL);
 	/* Faults beyond the new end fail from here on. */
 	MMKIT_LOCK(&vm->lock);
 	object->nr_pages = nr_pages;
 	MMKIT_UNLOCK(&vm->lock);
-	while ((anon = mmk__object_claim(object, &page, UINT64_MAX, false)) !=
-	    NULL) {
-		mmk_page_remove_all(vm->pmap_sys, anon->frame);
-		mmk__object_forget(object, page);
+	while (mmk__object_cut(object, nr_pages, &frame)) {
+		if (frame == NULL)
+			continue;
+		mmk_page_remove_all(vm->pmap_sys, frame);
+		(void)mmk_frame_unref(vm->phys, frame);
 	}
 }
 
@@ -580,10 +612,11 @@ mmk_object_evict(struct mmk_object *object)
 		} else {
 			is_free = false;
 		}
+		MMKIT_LOCK(&object->vm->lock);
 		if (is_free)
-			mmk__object_forget(object, page);
-		else
-			mmk__object_unclaim(object, anon);
+			mmk__object_drop_page(object, page, anon);
+		(void)mmk_anon_wake(object->vm, anon);
+		MMKIT_UNLOCK(&object->vm->lock);
 		nr_freed += is_free;
 	}
 	return nr_freed;

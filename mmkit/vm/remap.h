@@ -117,7 +117,7 @@ struct mmk__remap {
 	mmk_va new_va;
 	mmk_va new_end_va;
 	struct mmk__stash clips; /* for the old range: up to three */
-	struct mmk__stash extra; /* two for the new place; or one to append */
+	struct mmk__stash extra; /* two for the new place, and one to append */
 };
 
 /*
@@ -263,7 +263,7 @@ mmk__remap_elsewhere(struct mmk_map *map, const struct mmk_remap_args *args,
 	r->new_va = args->new_va;
 	if (!args->fixed) {
 		err = mmk_btree_gap_highest(&map->tree, new_bytes,
-		    MMK_PAGE_BYTES, map->min_va, map->max_va - 1, &r->new_va);
+		    MMK_PAGE_BYTES, map->min_va, map->top_va - 1, &r->new_va);
 		if (err != MMK_OK)
 			return err;
 	}

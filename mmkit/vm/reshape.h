@@ -21,8 +21,8 @@ MMK_BEGIN_DECLS
 /*
  * mmk_map_protect: rights become `prot` in the whole range.
  *
- * errors   MMK_ERR_NOENT: a hole; MMK_ERR_ACCESS: above an entry's max_prot;
- *          MMK_ERR_NOMEM: nothing changed.
+ * errors   MMK_ERR_INVAL: bounds; MMK_ERR_NOENT: a hole; MMK_ERR_ACCESS: above
+ *          an entry's max_prot; MMK_ERR_NOMEM: nothing changed.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_map_protect(struct mmk_map *map,
     mmk_va start_va, mmk_va end_va, unsigned prot);
@@ -31,7 +31,8 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_map_protect(struct mmk_map *map,
  * mmk_map_discard: private pages in the range are dropped; the next touch
  * shows the lower object again. Shared pages are only unmapped.
  *
- * errors   MMK_ERR_NOENT: a hole, found when the rest was discarded.
+ * errors   MMK_ERR_INVAL: bounds. MMK_ERR_NOENT: a hole, found when the rest was
+ *          discarded.
  *          MMK_ERR_NOMEM: a layer shared since a fork could not be copied;
  *          entries before it are discarded.
  */
@@ -42,13 +43,14 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_map_discard(struct mmk_map *map,
  * mmk_map_sync: write modified pages of shared entries to their pagers.
  *
  * locks    takes the mutex, drops it while a pager works
- * errors   MMK_ERR_NOENT: a hole; or the pager's, at the first page.
+ * errors   MMK_ERR_INVAL: bounds; MMK_ERR_NOENT: a hole; or the pager's, at the
+ *          first page that fails.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_map_sync(struct mmk_map *map,
     mmk_va start_va, mmk_va end_va);
 
-/* Is the page at `va` resident: would a read fault need no pager? false also
- * where nothing is mapped. */
+/* Is there a frame with what a read at `va` would show? False for zeros that
+ * nobody has touched, and where nothing is mapped. */
 MMK_API bool mmk_map_is_resident(struct mmk_map *map, mmk_va va);
 
 MMK_END_DECLS
@@ -197,8 +199,8 @@ mmk_map_discard(struct mmk_map *map, mmk_va start_va, mmk_va end_va)
 	     (entry = mmk__map_first(map, va, end_va)) != NULL;
 	     va = entry->end_va)
 		err = mmk__entry_discard(entry,
-		    entry->start_va > start_va ? entry->start_va : start_va,
-		    entry->end_va < end_va ? entry->end_va : end_va);
+		    mmk_max(entry->start_va, start_va),
+		    mmk_min(entry->end_va, end_va));
 	if (err == MMK_OK && !mmk__map_is_whole(map, start_va, end_va))
 		err = MMK_ERR_NOENT;
 	MMKIT_MUTEX_UNLOCK(&map->mutex);
@@ -217,9 +219,9 @@ mmk__map_next_shared(struct mmk_map *map, mmk_va *va, mmk_va end_va,
 
 	MMKIT_MUTEX_LOCK(&map->mutex);
 	while ((entry = mmk__map_first(map, *va, end_va)) != NULL) {
-		mmk_va from = entry->start_va > *va ? entry->start_va : *va;
+		mmk_va from = mmk_max(entry->start_va, *va);
 
-		*va = entry->end_va < end_va ? entry->end_va : end_va;
+		*va = mmk_min(entry->end_va, end_va);
 		if ((entry->flags & MMK_ENTRY_PRIVATE) == 0) {
 			oref_out->object = entry->lower.object;
 			oref_out->page =

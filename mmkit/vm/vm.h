@@ -55,7 +55,8 @@ enum mmk_vm_counter { MMK_VM_COUNTER_LIST(MMK_VM_COUNTER_ENUM) MMK_COUNT_MAX };
 
 /*
  * Where anons go when their frames are wanted. The two words are the pager's
- * own: mmkit stores them and passes them back, and never looks at them.
+ * own: mmkit stores them and passes them back, and never looks at them. `in`
+ * and `out` are called with no lock held and may wait.
  */
 struct mmk_backing {
 	/* Write the page; set both words. errors IO, NOSPACE: words untouched. */
@@ -64,7 +65,8 @@ struct mmk_backing {
 	/* Read the page that `words` names into `frame`. errors IO. */
 	enum mmk_err (*in)(void *ctx, const uint64_t words[2],
 	    struct mmk_frame *frame);
-	/* The words name nothing any more. */
+	/* The words name nothing any more. vm->lock may be held: must not wait,
+	 * nor call mmkit. */
 	void (*free)(void *ctx, const uint64_t words[2]);
 	void *ctx;
 };
