@@ -252,7 +252,7 @@ set_up_heap_and_stack(struct task *task)
 	    mm->space.map.stack_limit_pages) + (16 << 20);
 	if (limit_bytes < ((uint64_t)128 << 20))
 		limit_bytes = (uint64_t)128 << 20;
-	mm->top_va = mm->stack_start_va - limit_bytes;
+	mm->space.map.top_va = mm->stack_start_va - limit_bytes;
 	if (brk_va == 0)
 		return MMK_OK;
 	limit_bytes = (uint64_t)1 << 40;

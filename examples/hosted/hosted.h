@@ -109,7 +109,6 @@ struct mm {
 	struct stream streams[NR_STREAMS];
 	unsigned next_stream;
 	mmk_va stack_start_va; /* where the first stack was at exec */
-	mmk_va top_va;         /* mmap hands out addresses below it */
 	struct mm *next;       /* all of them */
 };
 
@@ -316,10 +315,6 @@ struct mm *mm_fork(struct mm *parent);
 void mm_unref(struct mm *mm);
 void mm_add_hole(struct mm *mm, mmk_va start_va, mmk_va end_va,
     const char *name);
-/* Insert below mm->top_va, or at the hint. */
-enum mmk_err mm_map_anywhere(struct mm *mm, mmk_va hint_va, uint64_t bytes,
-    unsigned prot, unsigned max_prot, unsigned flags,
-    struct mmk_object *object, uint64_t offset_bytes, mmk_va *va_out);
 
 /* limits.c */
 void call_limits(struct task *task);

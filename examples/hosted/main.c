@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -21,7 +22,8 @@ static const char usage[] =
     "\n"
     "  --ram SIZE    how much memory there is: 8M, 1G, ... (64M)\n"
     "  --mmu KIND    page tables as of x86_64 or aarch64 (x86_64)\n"
-    "  --cpus N      simulated CPUs that address spaces are spread over (1)\n"
+    "  --cpus N      simulated CPUs that address spaces are spread over (1);\n"
+    "                with one, programs run on one CPU of the host\n"
     "  --stats       say at the end what happened to memory\n"
     "  --maps        show the address space when the program ends; SIGUSR1 at\n"
     "                any time\n"
@@ -276,6 +278,25 @@ end_alike(int status)
 	return 128 + sig;
 }
 
+/*
+ * A machine of one CPU runs on one of the host's. A stop is then a switch from
+ * one process to the other; with two, it is the waking of a CPU that has gone to
+ * sleep, which takes many times as long. Programs that ask see one CPU.
+ */
+static void
+stay_on_one_cpu(void)
+{
+	int cpu = sched_getcpu();
+	cpu_set_t set;
+
+	if (machine.options.nr_cpus > 1 || cpu < 0)
+		return;
+	CPU_ZERO(&set);
+	CPU_SET((unsigned)cpu, &set);
+	/* where it is not permitted, it is only slower */
+	(void)sched_setaffinity(0, sizeof set, &set);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -285,6 +306,7 @@ main(int argc, char **argv)
 	(void)argc;
 	argv = parse_options(argv + 1);
 	calls_init();
+	stay_on_one_cpu();
 	launch(argv);
 	set_signals();
 	/* programs wait for us at every stop; not permitted is as well */

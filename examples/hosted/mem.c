@@ -60,7 +60,6 @@ mm_create(void)
 		free(mm);
 		return NULL;
 	}
-	mm->top_va = SPACE_MAX_VA;
 	mm_add(mm);
 	return mm;
 }
@@ -82,7 +81,6 @@ mm_fork(struct mm *parent)
 	memcpy(mm->holes, parent->holes, sizeof mm->holes);
 	mm->nr_holes = parent->nr_holes;
 	mm->stack_start_va = parent->stack_start_va;
-	mm->top_va = parent->top_va;
 	mm_add(mm);
 	return mm;
 }
@@ -123,68 +121,6 @@ meets_gate(mmk_va va, uint64_t bytes)
 {
 	return va < GATE_VA + GATE_BYTES && bytes <= UINT64_MAX - va &&
 	    va + bytes > GATE_VA;
-}
-
-/*
- * A mapping without a fixed address goes to its hint if that is free, else as
- * high as there is room below top_va: above it is the stack's room to grow.
- */
-static enum mmk_err
-insert_below_top(struct mm *mm, mmk_va hint_va, uint64_t bytes, unsigned prot,
-    unsigned max_prot, unsigned flags, const struct mmk_oref *lower,
-    mmk_va *va_out)
-{
-	bool is_private = (flags & MMK_MAP_PRIVATE) != 0;
-	struct mmk_map_args args = {
-		.start_va = mmk_page_floor(hint_va),
-		.nr_pages = mmk_pages_round_up(bytes),
-		.prot = prot,
-		.max_prot = max_prot,
-		.inherit = is_private ? MMK_INHERIT_COPY : MMK_INHERIT_SHARE,
-		.entry_flags = (is_private ? MMK_ENTRY_PRIVATE : 0) |
-		    ((flags & MMK_MAP_STACK) != 0 ? MMK_ENTRY_STACK : 0),
-		.below_va = mm->top_va,
-		.lower = *lower,
-	};
-
-	return mmk_map_insert(&mm->space.map, &args, va_out);
-}
-
-enum mmk_err
-mm_map_anywhere(struct mm *mm, mmk_va hint_va, uint64_t bytes, unsigned prot,
-    unsigned max_prot, unsigned flags, struct mmk_object *object,
-    uint64_t offset_bytes, mmk_va *va_out)
-{
-	struct mmk_oref lower = { object, mmk_pages_of_bytes(offset_bytes) };
-	bool is_anon = (flags & MMK_MAP_ANON) != 0;
-	enum mmk_err err = MMK_OK;
-
-	if ((flags & (MMK_MAP_FIXED | MMK_MAP_NOREPLACE | MMK_MAP_LOW)) != 0 ||
-	    (flags & (MMK_MAP_SHARED | MMK_MAP_PRIVATE)) == 0 ||
-	    (prot & ~max_prot) != 0)
-		return mmk_mmap(&mm->space, hint_va, bytes, prot, max_prot,
-		    flags, object, offset_bytes, va_out);
-	if (is_anon) {
-		lower.page = 0;
-		err = (flags & MMK_MAP_SHARED) != 0
-		    ? mmk_zero_create(&machine.vm, mmk_pages_round_up(bytes),
-		          &lower.object)
-		    : mmk_zero_shared(&machine.vm, &lower.object);
-	}
-	if (err != MMK_OK)
-		return err;
-	err = insert_below_top(mm, hint_va, bytes, prot, max_prot, flags,
-	    &lower, va_out);
-	if (is_anon)
-		mmk_object_unref(lower.object);
-	if (err == MMK_OK && (flags & MMK_MAP_POPULATE) != 0 &&
-	    prot != MMK_PROT_NONE &&
-	    mmk_populate(&mm->space, *va_out, bytes,
-	        (prot & MMK_PROT_WRITE) != 0 &&
-	        (flags & MMK_MAP_PRIVATE) != 0 ? MMK_PROT_WRITE
-	                                       : MMK_PROT_READ) != MMK_OK)
-		return MMK_OK; /* what did not fit faults later */
-	return err;
 }
 
 /* ---- mmap ---------------------------------------------------------------- */
@@ -280,10 +216,10 @@ do_mmap(struct task *task)
 	}
 	if (va != 0 && va < SPACE_MIN_VA)
 		va = SPACE_MIN_VA;
-	err = mm_map_anywhere(task->mm, va, regs->rsi, prot, max_prot, flags,
+	err = mmk_mmap(&task->mm->space, va, regs->rsi, prot, max_prot, flags,
 	    object, regs->r9, &va);
 	if (err == MMK_ERR_NOMEM && make_room(task->mm))
-		err = mm_map_anywhere(task->mm, va, regs->rsi, prot, max_prot,
+		err = mmk_mmap(&task->mm->space, va, regs->rsi, prot, max_prot,
 		    flags, object, regs->r9, &va);
 	if (object != NULL)
 		mmk_object_unref(object);
@@ -311,24 +247,6 @@ call_munmap(struct task *task)
 	task_answer(task, errno_of(mmk_munmap(&task->mm->space, va, bytes)));
 }
 
-/* It has to move: find room below top_va and send it there. */
-static enum mmk_err
-remap_elsewhere(struct mm *mm, const struct user_regs_struct *regs,
-    mmk_va *va_out)
-{
-	mmk_va va;
-	enum mmk_err err = mm_map_anywhere(mm, 0, regs->rdx, MMK_PROT_NONE,
-	    MMK_PROT_NONE, MMK_MAP_PRIVATE | MMK_MAP_ANON, NULL, 0, &va);
-
-	if (err != MMK_OK)
-		return err;
-	err = mmk_mremap(&mm->space, regs->rdi, regs->rsi, regs->rdx,
-	    MMK_REMAP_MAYMOVE | MMK_REMAP_FIXED, va, va_out);
-	if (err != MMK_OK && mmk_munmap(&mm->space, va, regs->rdx) != MMK_OK)
-		return MMK_ERR_NOMEM;
-	return err;
-}
-
 void
 call_mremap(struct task *task)
 {
@@ -345,10 +263,8 @@ call_mremap(struct task *task)
 		return;
 	}
 	err = mmk_mremap(&task->mm->space, regs->rdi, regs->rsi, regs->rdx,
-	    is_fixed ? (may_move ? MMK_REMAP_MAYMOVE : 0) | MMK_REMAP_FIXED
-	             : 0, regs->r8, &va);
-	if (err == MMK_ERR_NOSPACE && may_move && !is_fixed)
-		err = remap_elsewhere(task->mm, regs, &va);
+	    (may_move ? MMK_REMAP_MAYMOVE : 0) |
+	    (is_fixed ? MMK_REMAP_FIXED : 0), regs->r8, &va);
 	if (err == MMK_ERR_NOENT)
 		task_answer(task, -EFAULT);
 	else
