@@ -7,6 +7,7 @@
 #include "kernel.h"
 
 unsigned char kernel_ram[KERNEL_RAM_BYTES] __attribute__((aligned(65536)));
+uint64_t kernel_root_pa; /* a process cannot read CR3 */
 
 void boot(void);
 void *memset(void *dst, int byte, size_t bytes);

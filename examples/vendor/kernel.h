@@ -23,6 +23,9 @@ extern unsigned char kernel_ram[];
 #define KERNEL_RAM_BYTES (8u << 20)
 #define KERNEL_BASE ((uint64_t)(uintptr_t)kernel_ram - KERNEL_RAM_PA)
 
+/* The physical address of the kernel's own top table, as boot.c left it. */
+extern uint64_t kernel_root_pa;
+
 void kernel_main(const struct boot_range *ram);
 void print(const char *text);
 void panic(const char *text) __attribute__((noreturn));

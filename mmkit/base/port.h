@@ -14,7 +14,11 @@
  *                                            _PHYS_TO_PTR, _PTR_TO_PHYS, _PANIC,
  *                                            and either _PORT_UNIPROCESSOR or
  *                                            _CPU_COUNT with _CPU_ID
- *         1     pmap                         on several CPUs: _TLB_SHOOTDOWN
+ *         1     pmap                         MMKIT_PMAP_H; for x86_64
+ *                                            _KERNEL_ROOT_PA; on several CPUs
+ *                                            _TLB_SHOOTDOWN, and if threads are
+ *                                            preempted in the kernel
+ *                                            _PREEMPT_DISABLE and _ENABLE
  *         2     maps, faults, pagers         nothing more; _WAIT and _WAKE if
  *                                            a fault may sleep on another's I/O
  *
@@ -57,7 +61,8 @@
 
 /*
  * MMKIT_PANIC(msg): stop; must not return. `msg` is a constant string that
- * names file, line and the broken condition. mmkit does the test itself.
+ * names file, line and the broken condition. mmkit does the test itself. With
+ * a panic in the manner of printf: panic("%s", msg).
  */
 #ifndef MMKIT_PANIC
 #error "mmkit: define MMKIT_PANIC(msg) in your port header; see doc/PORTING.md, panic"
@@ -65,8 +70,8 @@
 
 /*
  * MMKIT_CPU_COUNT(): how many CPUs there are, 1..MMKIT_CPU_MAX.
- * MMKIT_CPU_ID(): the current one, 0..count-1. It may go stale at once if the
- * caller is preempted: mmkit uses it as a hint and locks what it finds.
+ * MMKIT_CPU_ID(): the current one, 0..count-1. Below tier 1 it may go stale at
+ * once if the caller is preempted: a hint, and mmkit locks what it finds.
  */
 #ifdef MMKIT_PORT_UNIPROCESSOR
 #ifndef MMKIT_CPU_COUNT
@@ -83,22 +88,46 @@
 /* ---- tier 1: pmap ------------------------------------------------------- */
 
 /*
+ * MMKIT_PMAP_H: the backend's header, which is included. MMKIT_KERNEL_ROOT_PA,
+ * asked for by the one of x86_64: the physical address of the top table of the
+ * kernel alone, which a CPU walks while no pmap is active on it.
+ *
  * MMKIT_TLB_SHOOTDOWN(pmap, start_va, end_va): on return no CPU other than
  * this one translates through an entry of `pmap` (struct mmk_pmap *) that was
  * changed before the call, for any address in [start_va, end_va); the CPUs to
- * ask are pmap->cpus. Called with no MMKIT_LOCK held (a mutex may be), from
- * task context; it may spin until the others have answered. The current CPU
- * is invalidated by the backend (MMKIT_PMAP_H), not by this. Demanded by
+ * ask are pmap->cpus. Called with no MMKIT_LOCK held (the map's mutex may be),
+ * from task context, with preemption disabled; it may spin until the others
+ * have answered, and so interrupts must be enabled: here, and on every CPU
+ * that waits for a lock, a mutex or an answer of its own. So whoever calls
+ * mmk_fault or any operation on a map has interrupts on. The current CPU is
+ * invalidated by the backend (MMKIT_PMAP_H), not by this. Demanded by
  * pmap/pmap.h; nothing to define on a uniprocessor.
+ *
+ * MMKIT_PREEMPT_DISABLE(), MMKIT_PREEMPT_ENABLE(): between the two the thread
+ * stays on its CPU; interrupts stay on. They come in pairs, may be called when
+ * preemption is disabled already, and then leave it so. mmkit puts them around
+ * "invalidate here, ask the others": a thread that moved in between would leave
+ * a stale translation on the CPU it came from. Nothing to define if threads
+ * are never preempted in the kernel.
  */
+#if defined(MMKIT_PREEMPT_DISABLE) != defined(MMKIT_PREEMPT_ENABLE)
+#error "mmkit: define both MMKIT_PREEMPT_DISABLE() and MMKIT_PREEMPT_ENABLE(), or neither; see doc/PORTING.md, preemption"
+#endif
+#ifndef MMKIT_PREEMPT_DISABLE
+#define MMKIT_PREEMPT_DISABLE() ((void)0)
+#define MMKIT_PREEMPT_ENABLE() ((void)0)
+#endif
 
 /* ---- tier 2: waiting ----------------------------------------------------- */
 
 /*
  * MMKIT_WAIT(channel, lock): atomically unlock `lock` (MMKIT_LOCK_T *), sleep
  * until MMKIT_WAKE(channel), lock again. It may wake early. `channel` is an
- * address used as a name. Without the pair a fault that meets a page another
- * CPU is bringing in returns MMK_ERR_AGAIN, and the kernel tries again later.
+ * address used as a name: it is not looked at, and its memory may be freed as
+ * soon as WAKE returns. WAKE is called with `lock` held: it must not sleep.
+ * WAIT is called with no mutex held. Without the pair a fault that meets a page
+ * another CPU is bringing in returns MMK_ERR_AGAIN, and the kernel tries again
+ * later.
  */
 #if defined(MMKIT_WAIT) != defined(MMKIT_WAKE)
 #error "mmkit: define both MMKIT_WAIT(channel, lock) and MMKIT_WAKE(channel), or neither; see doc/PORTING.md, waiting"
@@ -163,7 +192,7 @@
 enum mmk_rank {
 	MMK_RANK_MAP = 1,
 	MMK_RANK_VM,    /* amaps, anons, objects and their lists */
-	MMK_RANK_QUEUE, /* page queues */
+	MMK_RANK_QUEUE, /* reserved: page queues; no lock has it yet */
 	MMK_RANK_RMAP,  /* one bucket of the reverse map */
 	MMK_RANK_PMAP,
 	MMK_RANK_POOL,
@@ -174,8 +203,14 @@ enum mmk_rank {
 /*
  * The lock: spins, not recursive, may be taken with interrupts on. `name` is a
  * constant string, `rank` an enum mmk_rank; most kernels ignore both.
- * MMKIT_LOCK_HELD(l) is used in assertions only: true if in doubt.
+ * MMKIT_LOCK_HELD(l) is used in assertions only: true if in doubt. From an
+ * interrupt handler only mmk_frame_* and mmk_pool_* may be called, and then
+ * MMKIT_LOCK must disable interrupts on its CPU, and MMKIT_UNLOCK restore them.
  */
+#if defined(MMKIT_LOCK_T) && !defined(MMKIT_PORT_UNIPROCESSOR) && \
+    !defined(MMKIT_MUTEX_T) && !defined(MMKIT_MUTEX_IS_LOCK)
+#error "mmkit: with your own MMKIT_LOCK_T define MMKIT_MUTEX_T, a mutex that leaves interrupts on, or, if your lock leaves them on, MMKIT_MUTEX_IS_LOCK; see doc/PORTING.md, locks"
+#endif
 #ifndef MMKIT_LOCK_T
 struct mmk_ticket {
 	uint32_t next;    /* [a] the ticket the next comer gets */
@@ -220,7 +255,8 @@ mmk_ticket_is_held(struct mmk_ticket *lock)
 /*
  * The mutex: like the lock, but held for as long as one map operation takes,
  * a TLB shootdown included. Give a sleeping lock if you have one. The default
- * is the lock, which then must spin with interrupts on.
+ * is the lock, which then must spin and be held with interrupts on: a port that
+ * brings its own lock says so with MMKIT_MUTEX_IS_LOCK (checked above).
  */
 #ifndef MMKIT_MUTEX_T
 #define MMKIT_MUTEX_T MMKIT_LOCK_T
@@ -233,12 +269,15 @@ mmk_ticket_is_held(struct mmk_ticket *lock)
 #define MMKIT_MUTEX_HELD(m) ((void)(m), true)
 #endif
 
-/* Nanoseconds since some start, never backwards. Used for pins and ages. */
+/*
+ * Nanoseconds since some start, never backwards. Reserved for pins and ages;
+ * nothing calls it yet.
+ */
 #ifndef MMKIT_CLOCK_NS
 #define MMKIT_CLOCK_NS() ((uint64_t)0)
 #endif
 
-/* One line of text for a person, without a newline. */
+/* One line of text for a person, no newline. Reserved; nothing calls it yet. */
 #ifndef MMKIT_LOG
 #define MMKIT_LOG(text) ((void)(text))
 #endif
@@ -282,6 +321,8 @@ mmk_ticket_is_held(struct mmk_ticket *lock)
 /*
  * MMK_ASSERT(cond): a programmer's error stops the machine, in release too.
  * MMK_DEBUG_ASSERT: for conditions that cost more than the function itself.
+ * A condition has no '%' in it: its text may be a panic's format. What follows
+ * the panic tells the compiler what the contract says: it does not return.
  */
 #define MMK__TEXT(x) #x
 #define MMK__TEXT_OF(x) MMK__TEXT(x)
@@ -290,7 +331,8 @@ mmk_ticket_is_held(struct mmk_ticket *lock)
 #else
 #define MMK_ASSERT(cond)            \
 	(MMK_LIKELY(cond) ? (void)0 \
-	                  : MMKIT_PANIC("mmkit: " __FILE__ ":" MMK__TEXT_OF(__LINE__) ": " #cond))
+	                  : (MMKIT_PANIC("mmkit: " __FILE__ ":" MMK__TEXT_OF(__LINE__) ": " #cond), \
+	                        __builtin_unreachable()))
 #endif
 #ifdef MMKIT_DEBUG
 #define MMK_DEBUG_ASSERT(cond) MMK_ASSERT(cond)

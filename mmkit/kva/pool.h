@@ -296,8 +296,8 @@ mmk__pool_slab_of(const struct mmk_pool *pool, const void *item, size_t *i_out)
 	offset_bytes = (size_t)(pa - mmk_frame_pa(pool->phys, frame));
 	MMK_ASSERT(offset_bytes >= pool->first_bytes);
 	offset_bytes -= pool->first_bytes;
-	MMK_ASSERT(offset_bytes % pool->stride_bytes == 0);
 	*i_out = offset_bytes / pool->stride_bytes;
+	MMK_ASSERT(*i_out * pool->stride_bytes == offset_bytes);
 	MMK_ASSERT(*i_out < pool->items_per_slab);
 	return (struct mmk_slab *)mmk_frame_ptr(pool->phys, frame);
 }

@@ -4,9 +4,10 @@
  *
  * WHAT    A frame is 2^order pages of RAM, contiguous, aligned to their size,
  *         known by the descriptor of its first page. Three counts are kept
- *         apart: refs (owners), mapped (tracked translations), pins and loans
- *         (somebody relies on its address or contents). The last unref frees
- *         it, unless it is retained: then its owner is told, and frees it.
+ *         apart: refs (owners), mapped (tracked translations), pins (somebody
+ *         relies on its address and contents); a fourth, loans, is reserved.
+ *         The last unref frees it, unless it is retained: then its owner is
+ *         told, and frees it.
  *
  *         Every physical address has an answer: inside RAM the head of the
  *         frame it belongs to; elsewhere it is foreign, NULL.

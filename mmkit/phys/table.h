@@ -68,7 +68,7 @@ struct mmk_frame {
 	uint32_t mapped;    /* [R] tracked translations; of a table: entries
 	                     * in use */
 	uint16_t pins;      /* [a] */
-	uint16_t loans;     /* [a] */
+	uint16_t loans;     /* [a] reserved for loans; always 0 in this version */
 	uint16_t flags;     /* [a] MMK_FRAME_* */
 	uint8_t order;      /* [Z] log2 of its pages; only the head's counts.
 	                     * Immutable while held */
@@ -378,7 +378,7 @@ mmk_frame_table_build(struct mmk_frame_table *table,
 	uint64_t nr_frames = plan->nr_granules << MMK_GRANULE_ORDER;
 
 	MMK_ASSERT(nr_frames < UINT32_MAX);
-	MMK_ASSERT((uintptr_t)meta % sizeof(uint64_t) == 0);
+	MMK_ASSERT(((uintptr_t)meta & (sizeof(uint64_t) - 1)) == 0);
 	(void)MMKIT_MEMSET(meta, 0, (size_t)plan->bytes);
 	table->frames = (struct mmk_frame *)meta;
 	table->granules = (mmk_pfn *)(void *)(table->frames + nr_frames);

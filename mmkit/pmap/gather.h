@@ -3,13 +3,15 @@
  * mmkit/pmap/gather.h: flush first, free after
  *
  * WHAT    Taking translations away leaves copies of them in the TLBs. A gather
- *         collects what a teardown took away: the range to invalidate, the
- *         frames that were mapped there and the tables that became empty.
- *         Finishing it invalidates, and only then gives anything back, so
- *         nothing a TLB can still reach is ever reused.
+ *         collects what a teardown took away: the range to invalidate and the
+ *         tables that became empty. Finishing it invalidates, and only then
+ *         frees the tables; and only after that the caller gives the frames
+ *         back that were mapped there. So nothing a TLB can still reach is
+ *         ever reused.
  *
- *           remove -> (range, tables)    caller -> (frames)
- *           finish: invalidate here, shoot down there, unref, free
+ *           remove: (range, tables) -> the gather
+ *           finish: invalidate here, shoot down there, free the tables
+ *           caller: unref the frames
  *
  *         A gather lives on its user's stack and allocates nothing. Pages that
  *         were never cached by any CPU (pmap->cpus empty) need no flush.
@@ -19,17 +21,17 @@
  *         nothing there, and treats none of its pages as clean or out.
  *
  * LAYER   pmap. Includes table.h.
- * LOCKS   finish and frame call MMKIT_TLB_SHOOTDOWN: no lock above VM is held.
- *         The caller does not move to another CPU inside them.
- * COST    one invalidation for each pmap and MMK_GATHER_FRAMES frames
+ * LOCKS   finish calls MMKIT_TLB_SHOOTDOWN: no MMKIT_LOCK is held. Preemption
+ *         is disabled from the look at this CPU's bit until the others have
+ *         answered: a thread that moved in between would leave a stale entry
+ *         behind.
+ * COST    one invalidation for each pmap in a row
  * SOURCE  own; the idea is Linux's mmu_gather.
  */
 #ifndef MMKIT_PMAP_GATHER_H
 #define MMKIT_PMAP_GATHER_H
 
 #include "table.h"
-
-#define MMK_GATHER_FRAMES 32u
 
 MMK_BEGIN_DECLS
 
@@ -40,26 +42,15 @@ struct mmk_gather {
 	mmk_va start_va;         /* the pending range, the hull of all taken */
 	mmk_va end_va;           /* away; empty: start_va == end_va */
 	uint32_t tables;         /* chain of tables to free: index + 1 */
-	uint32_t nr_frames;      /* frames to unref, by index: */
-	uint32_t frames[MMK_GATHER_FRAMES];
 };
 
 MMK_API void mmk_gather_init(struct mmk_gather *gather,
     struct mmk_pmap_sys *sys);
 
 /*
- * mmk_gather_frame: unref `frame` when finished; takes over the caller's
- * reference, and one more place for each time it is added.
- *
- * When the gather is full it is finished early, so a frame is added after its
- * translation was removed, never before.
- *
- * locks    none above VM held.
+ * Invalidate, then free the tables; the gather is empty and may be used again.
+ * locks: no MMKIT_LOCK held.
  */
-MMK_API void mmk_gather_frame(struct mmk_gather *gather,
-    struct mmk_frame *frame);
-
-/* Invalidate, then give back; the gather is empty and may be used again. */
 MMK_API void mmk_gather_finish(struct mmk_gather *gather);
 
 MMK_END_DECLS
@@ -96,28 +87,32 @@ MMK_PRIVATE void
 mmk__flush(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 {
 	struct mmk_pmap_sys *sys = pmap->sys;
-	bool is_elsewhere;
-	bool is_here = mmk__pmap_is_cached(pmap, MMKIT_CPU_ID(), &is_elsewhere);
+	bool is_here, is_elsewhere;
 
-	MMKIT_YIELD_POINT();
-	if (start_va == end_va || (!is_here && !is_elsewhere))
+	if (start_va == end_va)
 		return;
+	MMKIT_PREEMPT_DISABLE();
+	is_here = mmk__pmap_is_cached(pmap, MMKIT_CPU_ID(), &is_elsewhere);
+	MMKIT_YIELD_POINT();
 #ifdef MMK_PT_INVALIDATE_IS_BROADCAST
-	is_here = true;
+	is_here = is_here || is_elsewhere;
 	is_elsewhere = false;
 #endif
 	if (is_here) {
 		(void)MMKIT_ATOMIC_ADD(&sys->nr_flushes, (uint64_t)1);
 		mmk_pt_invalidate(pmap, start_va, end_va);
+		MMKIT_YIELD_POINT();
 	}
 #ifdef MMKIT_PORT_UNIPROCESSOR
-	(void)MMKIT_ATOMIC_ADD(&sys->nr_shootdowns, (uint64_t)1);
+	if (is_here || is_elsewhere)
+		(void)MMKIT_ATOMIC_ADD(&sys->nr_shootdowns, (uint64_t)1);
 #elif defined(MMKIT_TLB_SHOOTDOWN)
 	if (is_elsewhere) {
 		(void)MMKIT_ATOMIC_ADD(&sys->nr_shootdowns, (uint64_t)1);
 		MMKIT_TLB_SHOOTDOWN(pmap, start_va, end_va);
 	}
 #endif
+	MMKIT_PREEMPT_ENABLE();
 }
 
 /* Empty the pending range: flush it, then free the tables it led through. */
@@ -158,6 +153,22 @@ mmk__gather_page(struct mmk_gather *gather, mmk_va va)
 		gather->end_va = va + MMK_PAGE_BYTES;
 }
 
+/*
+ * Another CPU's page operation has taken translations away and not flushed them
+ * yet. What this change finds gone, or the tables it frees, may still be in use
+ * through them: flush all of the space. locks: gather->pmap->lock.
+ */
+MMK_PRIVATE void
+mmk__gather_pending(struct mmk_gather *gather)
+{
+	const struct mmk_pmap *pmap = gather->pmap;
+
+	if (MMKIT_ATOMIC_LOAD(&pmap->nr_flushing) == 0)
+		return;
+	gather->start_va = 0;
+	gather->end_va = mmk_pt_va_limit(&pmap->sys->shape);
+}
+
 MMK_API void
 mmk_gather_init(struct mmk_gather *gather, struct mmk_pmap_sys *sys)
 {
@@ -166,27 +177,11 @@ mmk_gather_init(struct mmk_gather *gather, struct mmk_pmap_sys *sys)
 	gather->start_va = 0;
 	gather->end_va = 0;
 	gather->tables = 0;
-	gather->nr_frames = 0;
-}
-
-MMK_API void
-mmk_gather_frame(struct mmk_gather *gather, struct mmk_frame *frame)
-{
-	if (gather->nr_frames == MMK_GATHER_FRAMES)
-		mmk_gather_finish(gather);
-	gather->frames[gather->nr_frames++] =
-	    mmk_frame_index(gather->sys->phys, frame);
 }
 
 MMK_API void
 mmk_gather_finish(struct mmk_gather *gather)
 {
-	struct mmk_phys *phys = gather->sys->phys;
-
 	mmk__gather_flush(gather);
-	for (uint32_t i = 0; i < gather->nr_frames; i++)
-		(void)mmk_frame_unref(phys,
-		    mmk_frame_at(phys, gather->frames[i]));
-	gather->nr_frames = 0;
 }
 #endif /* MMKIT_IMPLEMENTATION */

@@ -25,7 +25,7 @@
  * LAYER   pmap. Includes check.h. Knows no map, object or anon.
  * LOCKS   a bucket of the reverse map, then the pmap; never two of either.
  *         What flushes does it after both are let go.
- * COST    one walk a page; 24 bytes a tracked translation; a page for each
+ * COST    one walk a page; 32 bytes a tracked translation; a page for each
  *         table. Absent tables are skipped at once.
  * SOURCE  own; the operations are those of Mach's pmap (Rashid et al., 1987)
  *         with UVM's changes.
@@ -99,7 +99,8 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_pmap_enter_run(struct mmk_pmap *pmap,
  * mmk_pmap_remove: remove every translation in [start_va, end_va), wired too.
  *
  * Modified and referenced go to the frames; tables that become empty go to the
- * gather. The frames' references are the caller's: mmk_gather_frame.
+ * gather. The frames' references are the caller's, to be given up once the gather
+ * is finished, not before.
  *
  * locks    takes bucket, pmap. None above VM held.
  */
@@ -114,6 +115,16 @@ MMK_API void mmk_pmap_remove(struct mmk_pmap *pmap, mmk_va start_va,
  */
 MMK_API void mmk_pmap_protect(struct mmk_pmap *pmap, mmk_va start_va,
     mmk_va end_va, unsigned prot, struct mmk_gather *gather);
+
+/*
+ * mmk_pmap_settle: what page operations of other CPUs have taken away before
+ * the call, but not come to flush yet, is flushed on return. Before something
+ * new is entered where a page operation may have removed what was.
+ *
+ * locks    none above MAP held
+ * cost     a load, as long as there is nothing to do
+ */
+MMK_API void mmk_pmap_settle(struct mmk_pmap *pmap);
 
 /* The translation of the page that `va` is in; false: none, *out untouched. */
 MMK_API bool mmk_pmap_query(struct mmk_pmap *pmap, mmk_va va,
@@ -137,7 +148,13 @@ MMK_API void mmk_pmap_unwire(struct mmk_pmap *pmap, mmk_va va);
 MMK_API bool mmk_pmap_emulate(struct mmk_pmap *pmap, mmk_va va,
     unsigned access);
 
-/* The current CPU, which is `cpu`, translates through `pmap` from now on. */
+/*
+ * The current CPU, which is `cpu`, translates through `pmap` from now on.
+ *
+ * pre      no pmap is active on it. Of this and the next: the thread stays on
+ *          `cpu` from before it read MMKIT_CPU_ID() until the return, as it
+ *          does in a context switch.
+ */
 MMK_API void mmk_pmap_activate(struct mmk_pmap *pmap, unsigned cpu);
 /*
  * The current CPU, which is `cpu`, translates through no pmap, and keeps
@@ -439,6 +456,7 @@ mmk_pmap_remove(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va,
 		(void)mmk__path_shrink(pmap, &path, &gather->tables);
 		mmk__gather_page(gather, va);
 	}
+	mmk__gather_pending(gather);
 	MMKIT_UNLOCK(&pmap->lock);
 	if (bucket != NULL)
 		MMKIT_UNLOCK(bucket);
@@ -492,7 +510,18 @@ mmk_pmap_protect(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va,
 			mmk__gather_page(gather, va);
 		}
 	}
+	mmk__gather_pending(gather);
 	MMKIT_UNLOCK(&pmap->lock);
+}
+#endif
+
+#ifndef mmk_pmap_settle
+MMK_API void
+mmk_pmap_settle(struct mmk_pmap *pmap)
+{
+	if (MMKIT_ATOMIC_LOAD(&pmap->nr_flushing) != 0)
+		mmk__flush(pmap, (mmk_va)0,
+		    mmk_pt_va_limit(&pmap->sys->shape));
 }
 #endif
 

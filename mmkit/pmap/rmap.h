@@ -15,7 +15,7 @@
  * LAYER   pmap. Includes gather.h.
  * LOCKS   a frame's bucket lock (MMK_RANK_RMAP) guards its list and its
  *         `mapped`; it is taken before the lock of any pmap on the list
- * COST    24 bytes a translation; insert O(1), remove O(translations of the
+ * COST    32 bytes a translation (a pool's stride); insert O(1), remove O(translations of the
  *         frame)
  * SOURCE  own; the structure is the pv list of 4.4BSD's pmaps.
  *

@@ -28,7 +28,7 @@
 #include "../kva/pool.h"
 
 #ifndef MMKIT_PMAP_H
-#error "mmkit: define MMKIT_PMAP_H as the backend's header, for example \"ports/x86_64/mmkit_pmap.h\"; see doc/PORTING.md, pmap"
+#error "mmkit: define MMKIT_PMAP_H as the backend's header, for example \"../../ports/x86_64/mmkit_pmap.h\"; see doc/PORTING.md, pmap"
 #endif
 
 /* Flags of a translation: MMK_PROT_* in bits 0-2, and these. */

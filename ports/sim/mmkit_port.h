@@ -82,6 +82,8 @@ unsigned sim_cpu_id(void);
 uint64_t sim_clock_ns(void);
 bool sim_fail_point(void);
 void sim_yield_point(void);
+void sim_preempt_disable(void);
+void sim_preempt_enable(void);
 /*
  * `pmap` is handed on to the hook; `space` names the address space whose
  * translations go; bit n of cpu_bits: CPU n is asked.
@@ -117,6 +119,8 @@ void sim_item_free(const void *owner, const void *ptr, size_t bytes);
 #define MMKIT_CLOCK_NS() sim_clock_ns()
 #define MMKIT_FAIL_POINT() sim_fail_point()
 #define MMKIT_YIELD_POINT() sim_yield_point()
+#define MMKIT_PREEMPT_DISABLE() sim_preempt_disable()
+#define MMKIT_PREEMPT_ENABLE() sim_preempt_enable()
 
 /* A macro, because struct mmk_pmap is complete only where it is used. */
 #define MMKIT_TLB_SHOOTDOWN(pmap, start_va, end_va)                       \

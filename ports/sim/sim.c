@@ -19,6 +19,7 @@ static bool violations_recorded;
 static char violation_text[256];
 
 static _Thread_local unsigned this_cpu;
+static _Thread_local unsigned preempt_depth; /* 0: it may leave its CPU */
 
 void
 sim_panic(const char *text)
@@ -136,6 +137,7 @@ void
 sim_boot(const struct sim_config *config)
 {
 	drop_machine();
+	preempt_depth = 0;
 	if (config != NULL)
 		sim_machine.config = *config;
 	fill_in_defaults(&sim_machine.config);
@@ -223,4 +225,24 @@ sim_yield_point(void)
 {
 	if (sim_machine.yield != NULL)
 		sim_machine.yield(sim_machine.yield_ctx);
+}
+
+void
+sim_preempt_disable(void)
+{
+	preempt_depth++;
+}
+
+void
+sim_preempt_enable(void)
+{
+	if (preempt_depth == 0)
+		sim_panic("sim: preemption enabled more often than disabled");
+	preempt_depth--;
+}
+
+unsigned
+sim_preempt_depth(void)
+{
+	return preempt_depth;
 }

@@ -102,6 +102,8 @@ const struct mmk_phys_span *sim_spans(size_t *nr_spans_out);
 void sim_set_cpu(unsigned cpu);
 unsigned sim_cpu_id(void);
 unsigned sim_cpu_count(void);
+/* How many MMKIT_PREEMPT_DISABLE of this thread are open. */
+unsigned sim_preempt_depth(void);
 
 /* The clock stands still until it is set. */
 void sim_set_clock_ns(uint64_t now_ns);

@@ -7,8 +7,10 @@
  *         PCID is not used: loading CR3 drops every translation.
  *
  *         The kernel must have set CR0.PG and WP, CR4.PAE, EFER.LME and NXE,
- *         and must copy its own half (entries 256 to 511) into the root of a
- *         new pmap: mmk_frame_ptr(phys, pmap->root).
+ *         and must copy its own half (entries 256 to 511) into the root of
+ *         every new pmap, a forked one too: mmk_frame_ptr(phys, pmap->root).
+ *         MMKIT_KERNEL_ROOT_PA, a physical address, names the kernel's own top
+ *         table; it must translate whatever runs while no pmap is active.
  *
  * LAYER   a backend; included by mmkit/pmap/table.h
  * LOCKS   none
@@ -19,6 +21,10 @@
 #define MMKIT_X86_64_PMAP_H
 
 #include "pte.h"
+
+#ifndef MMKIT_KERNEL_ROOT_PA
+#error "mmkit: define MMKIT_KERNEL_ROOT_PA, the physical address of the kernel's own top table, in your port header; see doc/PORTING.md, pmap"
+#endif
 
 #define mmk_pt_make_leaf mmk_x86_64_make_leaf
 #define mmk_pt_make_table mmk_x86_64_make_table
@@ -61,25 +67,13 @@ mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 		__asm__ volatile("invlpg (%0)" : : "r"(va) : "memory");
 }
 
-/*
- * This CPU walks pmap->root. NULL: it walks the kernel's own root, which the
- * port names as MMKIT_KERNEL_ROOT_PA, a physical address; a kernel that
- * switches only from pmap to pmap and never deactivates one needs none.
- */
+/* This CPU walks pmap->root. NULL: the kernel's own root. */
 static inline void
 mmk_pt_activate(struct mmk_pmap *pmap)
 {
-	if (pmap != NULL) {
-		mmk_x86_64_load_cr3(
-		    mmk_frame_pa(pmap->sys->phys, pmap->root));
-		return;
-	}
-#ifdef MMKIT_KERNEL_ROOT_PA
-	mmk_x86_64_load_cr3(MMKIT_KERNEL_ROOT_PA);
-#else
-	MMKIT_PANIC("mmkit: mmk_pmap_deactivate wants MMKIT_KERNEL_ROOT_PA; "
-	            "see doc/PORTING.md, pmap");
-#endif
+	mmk_x86_64_load_cr3(pmap != NULL
+	        ? mmk_frame_pa(pmap->sys->phys, pmap->root)
+	        : (mmk_pa)MMKIT_KERNEL_ROOT_PA);
 }
 
 #endif /* MMKIT_X86_64_PMAP_H */

@@ -41,6 +41,7 @@ PORT = """#define MMKIT_PORT_VERSION 1
 extern void panic(const char *) __attribute__((noreturn));
 #define MMKIT_PANIC(msg) panic(msg)
 #define MMKIT_PORT_UNIPROCESSOR
+#define MMKIT_KERNEL_ROOT_PA 0x1000
 #define MMKIT_PMAP_H "ports/ARCH/mmkit_pmap.h"
 """
 

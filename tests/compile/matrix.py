@@ -126,7 +126,7 @@ def add_object(scratch, name, compiler, arch, dialect, level, extra):
         strangers = [s for s in symbols(output, "U")
                      if s not in MEM_FUNCTIONS and
                      not s.startswith("port_") and
-                     s not in ("panic", "kernel_ram")]
+                     s not in ("panic", "kernel_ram", "kernel_root_pa")]
         return f"calls {strangers}" if strangers else ""
 
 
@@ -248,6 +248,10 @@ def add_refusals():
         "MMKIT_CPU_ID": "cpus",
         "MMKIT_TLB_SHOOTDOWN": "shootdown",
         "MMKIT_PMAP_H": "pmap",
+        "MMKIT_KERNEL_ROOT_PA": "pmap",
+        "MMKIT_PREEMPT_DISABLE": "preemption",
+        "MMKIT_PREEMPT_ENABLE": "preemption",
+        "MMKIT_MUTEX_T": "locks",
         "MMKIT_WAIT": "waiting",
         "MMKIT_WAKE": "waiting",
         "MMKIT_LOCK_INIT": "locks",
@@ -275,16 +279,46 @@ def add_refusals():
             return "" if status != 0 and wanted in out else "no: " + out
 
 
+def add_variants():
+    """Ports that differ from the two above where kernels differ."""
+    printf = ("void printf_panic(const char *format, ...)"
+              " __attribute__((noreturn, format(printf, 1, 2)));\n"
+              "#undef MMKIT_PANIC\n#define MMKIT_PANIC(msg) ")
+    returns = ("void may_return(const char *text);\n#undef MMKIT_PANIC\n"
+               "#define MMKIT_PANIC(msg) may_return(msg)\n")
+    mutex = "".join(f"#undef MMKIT_MUTEX_{m}\n" for m in
+                    ("T", "INIT", "LOCK", "UNLOCK", "HELD"))
+    up = ("#define MMKIT_PORT_UNIPROCESSOR\n#undef MMKIT_CPU_COUNT\n"
+          "#undef MMKIT_CPU_ID\n#undef MMKIT_TLB_SHOOTDOWN\n")
+    variants = {
+        "a panic that takes a format": printf + "printf_panic(msg)\n",
+        "a panic that is given %s": printf + 'printf_panic("%s", msg)\n',
+        "a panic that is not noreturn": returns,
+        "MMKIT_MUTEX_IS_LOCK": mutex + "#define MMKIT_MUTEX_IS_LOCK\n",
+        "its own lock, no mutex, one CPU": mutex + up,
+    }
+    for name, edit in variants.items():
+        for compiler in ("gcc", "clang"):
+            command = flags.c_command(
+                compiler, NATIVE, "c11", 2,
+                ["-Wformat=2", "-DMMKIT_DEBUG", "-o", "/dev/null", "-c"])
+            with_edit(command, f"{name}, {compiler}", edit, None)
+
+
 def with_edit(command, name, edit, words):
-    """All of mmkit with a port that is smp_port.h and then `edit`."""
-    @job(f"{name} is refused with a pointer to the manual")
+    """All of mmkit with a port that is smp_port.h and then `edit`: it must not
+    compile, and the compiler say `words`; or, if these are None, it must."""
+    @job(f"{name} is refused with a pointer to the manual" if words
+         else f"compiles: {name}")
     def check():
         with tempfile.TemporaryDirectory() as folder:
             port = pathlib.Path(folder) / "edited_port.h"
             port.write_text('#include "tests/compile/smp_port.h"\n' + edit)
             status, out = run(
                 command + [f'-DMMKIT_PORT_H="{port}"', INCLUDE, "-x", "c", "-"],
-                stdin=includes(["mmkit.h"]))
+                stdin=(IMPL if words is None else "") + includes(["mmkit.h"]))
+        if words is None:
+            return out
         if status == 0:
             return "it compiled"
         missing = [w for w in words if w not in out]
@@ -306,6 +340,7 @@ def main():
         add_links(scratch)
         add_profiles(scratch)
         add_refusals()
+        add_variants()
 
         def guarded(item):
             name, function = item

@@ -30,8 +30,8 @@ profile(void)
 		return 4;
 	mmk_gather_init(&gather, &sys);
 	mmk_pmap_remove(&pmap, va, va + MMK_PAGE_BYTES, &gather);
-	mmk_gather_frame(&gather, frame);
 	mmk_gather_finish(&gather);
+	(void)mmk_frame_unref(&phys, frame);
 	mmk_pmap_fini(&pmap);
 	mmk_pmap_sys_fini(&sys);
 	return mmk_phys_check(&phys) ? 0 : 5;

@@ -29,6 +29,9 @@ uint64_t port_ptr_to_phys(const void *ptr);
 void port_panic(const char *text) __attribute__((noreturn));
 unsigned port_cpu_count(void);
 unsigned port_cpu_id(void);
+uint64_t port_kernel_root_pa(void);
+void port_preempt_disable(void);
+void port_preempt_enable(void);
 void port_shootdown(void *pmap, uint64_t start_va, uint64_t end_va);
 void port_wait(const void *channel, struct port_lock *lock);
 void port_wake(const void *channel);
@@ -61,6 +64,9 @@ PORT_C_END
 #define MMKIT_CPU_ID() port_cpu_id()
 #define MMKIT_TLB_SHOOTDOWN(pmap, start_va, end_va) \
 	port_shootdown(pmap, start_va, end_va)
+#define MMKIT_KERNEL_ROOT_PA port_kernel_root_pa()
+#define MMKIT_PREEMPT_DISABLE() port_preempt_disable()
+#define MMKIT_PREEMPT_ENABLE() port_preempt_enable()
 #define MMKIT_WAIT(channel, lock) port_wait(channel, lock)
 #define MMKIT_WAKE(channel) port_wake(channel)
 #define MMKIT_LOCK_T struct port_lock

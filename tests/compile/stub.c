@@ -171,6 +171,22 @@ port_yield(void)
 {
 }
 
+void
+port_preempt_disable(void)
+{
+}
+
+void
+port_preempt_enable(void)
+{
+}
+
+uint64_t
+port_kernel_root_pa(void)
+{
+	return 0;
+}
+
 bool
 port_fail(void)
 {

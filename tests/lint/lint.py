@@ -295,6 +295,22 @@ def compiler_words(t):
 
 
 @rule
+def assertions_have_no_percent(t):
+    """no assertion has a '%': its text may become a panic's format"""
+    for path in t.under("mmkit", "ports/x86_64", "ports/aarch64"):
+        code, text = t.code(path), t.text(path)
+        for found in re.finditer(r"\b(?:MMK_(?:DEBUG_)?ASSERT|MMKIT_PANIC)\(",
+                                 code):
+            end, depth = found.end(), 1
+            while depth and end < len(code):
+                depth += {"(": 1, ")": -1}.get(code[end], 0)
+                end += 1
+            if "%" in text[found.start():end]:
+                line = code.count("\n", 0, found.start()) + 1
+                yield f"{t.name(path)}:{line}: {text[found.start():end][:70]}"
+
+
+@rule
 def no_floating_point(t):
     """mmkit/ has no floating point"""
     for path in t.under("mmkit"):
@@ -551,12 +567,14 @@ def comment_above(lines):
 # ---- documents ---------------------------------------------------------------
 
 def port_macros(t):
-    """MMKIT_* in mmkit/ that a kernel may define (guards are not)"""
+    """MMKIT_* in mmkit/ and the backends that a kernel may define (guards are
+    not)"""
     found = set()
-    for path in t.under("mmkit"):
+    sources = t.under("mmkit", "ports/x86_64", "ports/aarch64")
+    for path in sources:
         found |= set(re.findall(r"\bMMKIT_[A-Z0-9_]*[A-Z0-9]\b", t.code(path)))
     guards = set()
-    for path in t.under("mmkit"):
+    for path in sources:
         guards |= set(re.findall(r"^#define (MMKIT_\w+_(?:H|IMPL))$",
                                  t.text(path), re.M))
     return found - guards

@@ -83,6 +83,8 @@ PLANTS = [
      "__attribute__"),
     ("compiler_words", "an atomic of the compiler's",
      add(LIST, "#define MMK_P(p) __atomic_load_n(p, 0)\n"), "__atomic_load_n"),
+    ("assertions_have_no_percent", "a remainder",
+     add(LIST, "#define MMK_P(x) MMK_ASSERT((x)\\\n    % 8 == 0)\n"), "% 8"),
     ("no_floating_point", "a double",
      add(LIST, "#define MMK_P ((double)1)\n"), "double"),
     ("no_marks", "a mark of unfinished work",
