@@ -163,7 +163,8 @@ mmk__file_put(struct mmk_object *object, uint64_t page,
 
 	if (file->ops->write == NULL)
 		return MMK_ERR_IO;
-	while (at_bytes < bytes) {
+	/* The file may shrink between one short write and the next. */
+	for (; at_bytes < bytes; bytes = mmk__file_page_bytes(object, page)) {
 		size_t done_bytes = 0;
 		enum mmk_err err = file->ops->write(file->ctx,
 		    mmk_bytes_of_pages(page) + at_bytes, ptr + at_bytes,
@@ -249,6 +250,7 @@ mmk_file_resize(struct mmk_object *object, uint64_t size_bytes)
 	mmk__file_zero_tail(object, size_bytes < file->size_bytes
 	    ? size_bytes : file->size_bytes);
 	file->size_bytes = size_bytes;
+	object->nr_resizes++; /* what is being read has an old tail */
 	MMKIT_UNLOCK(&object->vm->lock);
 	mmk_object_resize(object, mmk_pages_round_up(size_bytes));
 }

@@ -82,6 +82,7 @@ mmk__zero_make_shared(struct mmk_vm *vm)
 		return err;
 	MMKIT_LOCK(&vm->lock);
 	if (vm->zero_object == NULL) {
+		made->flags |= MMK_OBJECT_EMPTY;
 		vm->zero_object = made; /* with its reference */
 		made = NULL;
 	}

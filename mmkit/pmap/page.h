@@ -150,6 +150,9 @@ mmk__page_take(struct mmk_pmap_sys *sys, struct mmk_frame *frame,
 	MMKIT_LOCK_T *bucket = mmk__rmap_lock(sys, frame);
 	struct mmk__batch batch;
 	unsigned had = 0;
+	/* Running CPUs set marks again as fast as they are taken: once round is
+	 * enough. Rights nobody gives back meanwhile. */
+	uint32_t nr_rounds = frame->mapped / MMK_PAGE_BATCH + 1;
 
 	do {
 		const struct mmk__rmap *entry;
@@ -163,7 +166,10 @@ mmk__page_take(struct mmk_pmap_sys *sys, struct mmk_frame *frame,
 			had |= mmk__page_take_one(entry, flags, &batch);
 		MMKIT_UNLOCK(bucket);
 		mmk__batch_flush(sys, &batch);
-	} while (batch.nr == MMK_PAGE_BATCH);
+		if (nr_rounds > 0)
+			nr_rounds--;
+	} while (batch.nr == MMK_PAGE_BATCH &&
+	    (nr_rounds > 0 || (flags & MMK_PROT_ALL) != 0));
 	return had != 0;
 }
 

@@ -73,7 +73,9 @@ mmk__check_translation(const struct mmk_entry *entry,
 	if (anon != NULL)
 		return anon->frame != NULL &&
 		    mmk_frame_pa(vm->phys, anon->frame) == t->pa;
-	return is_private && t->pa == mmk_frame_pa(vm->phys, vm->zero_frame);
+	return is_private &&
+	    (entry->lower.object->flags & MMK_OBJECT_EMPTY) != 0 &&
+	    t->pa == mmk_frame_pa(vm->phys, vm->zero_frame);
 }
 
 MMK_PRIVATE bool

@@ -15,7 +15,8 @@
  *           2B  private write to the lower object's page: promoted, that is,
  *               copied into a new anon of the upper layer
  *           2Z  the lower object has no page and no pager to get one: the
- *               zero page for a private read, a zero-filled anon else
+ *               zero page if it never will have, for a read, else a
+ *               zero-filled anon
  *           2M  the lower object's pager gives the address itself (map)
  *
  *         A case that must wait, or must make room in the page table first,
@@ -89,6 +90,8 @@ struct mmk__fault {
 	uint64_t page;                 /* GET */
 	unsigned nr_anons;             /* GET */
 	unsigned max_anons;            /* GET: 1 after a failure */
+	uint32_t nr_resizes;           /* GET: of the object, when it began */
+	const struct mmk_frame *quiet; /* of a shared layer: has no writer */
 	struct mmk_anon *anons[MMK_FAULT_AROUND]; /* GET: busy, with frames */
 };
 
@@ -101,7 +104,8 @@ mmk__fault_leave(struct mmk__fault *fault, enum mmk__fault_todo todo)
 
 /*
  * Enter `pa` at va with the rights of the entry and no others. If something
- * else is translated there it must go first, and be flushed without locks.
+ * else is translated there, or with the right to write that is no longer due,
+ * it must go first, and be flushed without locks.
  */
 MMK_PRIVATE enum mmk_err
 mmk__fault_enter(struct mmk__fault *fault, mmk_pa pa, bool may_write,
@@ -109,10 +113,11 @@ mmk__fault_enter(struct mmk__fault *fault, mmk_pa pa, bool may_write,
 {
 	unsigned prot = fault->entry->prot;
 
-	if (fault->is_mapped && fault->now.pa != pa)
-		return mmk__fault_leave(fault, MMK__FAULT_UNMAP);
 	if (!may_write)
 		prot &= ~MMK_PROT_WRITE;
+	if (fault->is_mapped && (fault->now.pa != pa ||
+		(fault->now.flags & MMK_PROT_WRITE & ~prot) != 0))
+		return mmk__fault_leave(fault, MMK__FAULT_UNMAP);
 	if ((fault->entry->lower.object->flags & MMK_OBJECT_DEVICE) != 0)
 		flags |= MMK_PMAP_DEVICE;
 	return mmk_pmap_enter(&fault->map->pmap, fault->va, pa,
@@ -208,17 +213,26 @@ mmk__fault_promote(struct mmk__fault *fault, const void *from,
 
 /*
  * Case 1B, the second level of copy-on-write. The old frame is held until no
- * CPU can read it through us any more.
+ * CPU can read it through us any more. Another map that shares the layer may
+ * have been allowed to write the page: it loses that before the copy is made.
  */
 MMK_PRIVATE enum mmk_err
 mmk__fault_copy_anon(struct mmk__fault *fault, struct mmk_anon *old)
 {
 	struct mmk_vm *vm = fault->vm;
 	struct mmk_entry *entry = fault->entry;
-	struct mmk_anon *anon = mmk_anon_create_resident(vm, 0);
 	bool is_shared =
 	    (entry->upper.object->flags & MMK_OBJECT_SHARED) != 0;
+	struct mmk_anon *anon;
 
+	if (is_shared && fault->quiet != old->frame) {
+		fault->quiet = old->frame;
+		mmk_frame_ref(vm->phys, old->frame);
+		fault->frame = old->frame;
+		fault->is_everywhere = true;
+		return mmk__fault_leave(fault, MMK__FAULT_UNMAP);
+	}
+	anon = mmk_anon_create_resident(vm, 0);
 	if (anon == NULL)
 		return MMK_ERR_NOMEM;
 	MMKIT_PAGE_COPY(mmk_frame_ptr(vm->phys, anon->frame),
@@ -266,7 +280,7 @@ mmk__fault_upper(struct mmk__fault *fault, struct mmk_anon *anon)
 	return err;
 }
 
-/* Case 2Z for private entries: nothing below but zeros. */
+/* Case 2Z: nothing below but zeros, and there never will be. */
 MMK_PRIVATE enum mmk_err
 mmk__fault_zero(struct mmk__fault *fault)
 {
@@ -319,6 +333,7 @@ mmk__fault_begin_get(struct mmk__fault *fault, struct mmk_object *object,
 	object->refs++;
 	fault->object = object;
 	fault->page = page;
+	fault->nr_resizes = object->nr_resizes;
 	return mmk__fault_leave(fault, MMK__FAULT_GET);
 }
 
@@ -330,17 +345,19 @@ mmk__fault_end_get(struct mmk__fault *fault)
 	struct mmk_object *object = fault->object;
 	struct mmk_vm *vm = fault->vm;
 	enum mmk_err err;
+	bool is_kept;
 
 	for (unsigned i = 0; i < fault->nr_anons; i++)
 		frames[i] = fault->anons[i]->frame;
 	err = object->ops->get(object, fault->page, frames, fault->nr_anons);
 	mmk_vm_count(vm, MMK_COUNT_FAULT_GET);
 	MMKIT_LOCK(&vm->lock);
+	is_kept = err == MMK_OK && fault->nr_resizes == object->nr_resizes;
 	for (unsigned i = 0; i < fault->nr_anons; i++) {
 		uint64_t page = fault->page + i;
 
-		/* Truncated meanwhile, or never filled: nobody may see it. */
-		if (err != MMK_OK || page >= object->nr_pages)
+		/* Never filled, or cut off meanwhile: nobody may see it. */
+		if (!is_kept)
 			mmk__object_drop_page(object, page, fault->anons[i]);
 		else
 			mmk_vm_count(vm, MMK_COUNT_PAGE_IN);
@@ -426,7 +443,7 @@ mmk__fault_object(struct mmk__fault *fault)
 		return mmk__fault_lower(fault, anon);
 	if (object->ops->get != NULL)
 		return mmk__fault_begin_get(fault, object, page);
-	if ((entry->flags & MMK_ENTRY_PRIVATE) != 0)
+	if ((object->flags & MMK_OBJECT_EMPTY) != 0)
 		return mmk__fault_zero(fault);
 	amap = mmk__object_need_amap(object);
 	anon = amap != NULL
@@ -552,6 +569,7 @@ mmk__fault_case(struct mmk__fault *fault)
 	    mmk_pmap_query(&fault->map->pmap, fault->va, &fault->now);
 	if (fault->is_mapped && (fault->now.flags & fault->access) != 0)
 		return mmk__fault_again(fault);
+	mmk_pmap_settle(&fault->map->pmap);
 	MMKIT_LOCK(&vm->lock);
 	anon = mmk__entry_anon(entry, &entry->upper, fault->va);
 	is_pager = anon == NULL && entry->lower.object->ops->map != NULL;

@@ -284,7 +284,7 @@ mmk__oref_attach(struct mmk_oref *oref, struct mmk_link *link)
 MMK_PRIVATE void
 mmk__object_trim(struct mmk_object *object, uint64_t first, uint64_t nr_pages)
 {
-	if (object->amap == NULL)
+	if (object->amap == NULL || nr_pages == 0)
 		return;
 	if ((object->flags & MMK_OBJECT_UPPER) != 0) {
 		if (object->amap->refs > 1)

@@ -93,6 +93,7 @@ struct mmk_pager_ops {
 #define MMK_OBJECT_SHARED 4u /* upper: entries of several maps may show it */
 #define MMK_OBJECT_DEVICE 8u /* its pages are device memory: never copied */
 #define MMK_OBJECT_UPPER 16u /* a private layer */
+#define MMK_OBJECT_EMPTY 32u /* all zeros for ever: it never has a page */
 
 /* Guards: [I] immutable after create  [V] vm->lock  [M] the forking map's mutex */
 struct mmk_object {
@@ -104,6 +105,7 @@ struct mmk_object {
 	uint32_t nr_entries;             /* [V] of the refs, map entries */
 	uint32_t flags;                  /* [V] MMK_OBJECT_* */
 	uint32_t seen;                   /* [V] scratch of mmk_check */
+	uint32_t nr_resizes;             /* [V] so that a get knows of one */
 	struct mmk_amap *amap;           /* [V] its pages; NULL: none yet */
 	struct mmk_object *twin;         /* [M] the child's copy, during fork */
 	struct mmk_list entries;         /* [V] map entries that show it */
@@ -582,6 +584,7 @@ mmk_object_resize(struct mmk_object *object, uint64_t nr_pages)
 	/* Faults beyond the new end fail from here on. */
 	MMKIT_LOCK(&vm->lock);
 	object->nr_pages = nr_pages;
+	object->nr_resizes++;
 	MMKIT_UNLOCK(&vm->lock);
 	while (mmk__object_cut(object, nr_pages, &frame)) {
 		if (frame == NULL)

@@ -107,8 +107,13 @@ mmk__map_set_prot(struct mmk_map *map, mmk_va start_va, mmk_va end_va,
 
 	for (mmk_va va = start_va;
 	     (entry = mmk__map_first(map, va, end_va)) != NULL;
-	     va = entry->end_va)
+	     va = entry->end_va) {
 		entry->prot = (uint8_t)prot;
+		/* A right that is not left is no translation: tell the pager. */
+		if ((prot & MMK_PROT_READ) == 0)
+			mmk__entry_unestablish(entry, entry->start_va,
+			    entry->end_va);
+	}
 	if (prot == MMK_PROT_NONE) {
 		mmk__map_forget(map, start_va, end_va);
 		return;
