@@ -743,12 +743,15 @@ TEST_FORMATS(a_displaced_page_keeps_its_table_for_the_next_one)
 }
 
 /* The machine reports a table freed while a translation made through it is
- * cached: here one that an unfinished gather has still to flush. */
+ * cached: here one that an unfinished gather has still to flush. The page lies
+ * far from the gather's: one of the same bucket would wait for it. */
 TEST_FORMATS(a_page_operation_may_take_the_table_of_an_unfinished_gather)
 {
-	struct mmk_frame *frame = new_frame_with(1);
-	struct mmk_frame *other = new_frame_with(2);
+	struct mmk_frame *frame = new_frame_with(1), *spare[16], *other;
 
+	for (size_t i = 0; i < 16; i++)
+		spare[i] = new_frame_with(0);
+	other = new_frame_with(2);
 	activate(0, 0);
 	enter(0, VA, frame, RWU);
 	enter(0, VA + 9 * PAGE, other, RWU);
@@ -760,6 +763,8 @@ TEST_FORMATS(a_page_operation_may_take_the_table_of_an_unfinished_gather)
 	mmk_gather_finish(&gather);
 	mmk_frame_unref(&phys, frame);
 	mmk_frame_unref(&phys, other);
+	for (size_t i = 0; i < 16; i++)
+		mmk_frame_unref(&phys, spare[i]);
 }
 
 static void *

@@ -6,6 +6,9 @@
  */
 #include "vm_fixture.h"
 
+#include <pthread.h>
+#include <time.h>
+
 #include "prop.h"
 
 static void (*intrude)(void); /* once, at the next quiet yield point */
@@ -278,6 +281,45 @@ Test(races, a_file_cut_while_it_is_written_is_not_written_beyond)
 	vm_both(beyond);
 }
 
+/* A page another CPU has in hand is neither written nor read again here: say so. */
+static enum mmk_err nested_err;
+
+static enum mmk_err
+write_and_fail(void *ctx, uint64_t offset_bytes, const void *buf,
+    size_t bytes, size_t *done_out)
+{
+	struct vm_file *g = ctx;
+
+	(void)offset_bytes;
+	(void)buf;
+	(void)bytes;
+	(void)done_out;
+	if (g->nr_writes++ == 0)
+		nested_err = mmk_object_sync(file, 0, 1);
+	return MMK_ERR_IO;
+}
+
+static const struct mmk_file_ops failing = { vm_file_read, write_and_fail,
+	NULL };
+
+static void
+second_sync(void)
+{
+	file = vm_file(&f, PAGE);
+	vm_mmap(0, VA, 1, RW, MMK_MAP_SHARED | MMK_MAP_FIXED, file, 0);
+	vm_put(0, VA, 'Z');
+	f.file.ops = &failing;
+	cr_assert_eq(mmk_object_sync(file, 0, 1), MMK_ERR_IO);
+	cr_assert_eq(nested_err, MMK_ERR_AGAIN);
+	cr_assert(mmk_page_is_modified(&t.sys, vm_frame(0, VA)));
+	mmk_object_unref(file);
+}
+
+Test(races, a_second_sync_does_not_promise_what_the_first_may_fail)
+{
+	vm_both(second_sync);
+}
+
 /* ---- no race: what the same review found ---------------------------------------- */
 
 static void
@@ -383,4 +425,61 @@ hot_page(void)
 Test(races, marks_of_a_hot_page_are_taken_once)
 {
 	vm_both(hot_page);
+}
+
+/* ---- two threads --------------------------------------------------------------- */
+
+static pthread_t other;
+static bool is_started;
+
+static void *
+evict_it(void *ctx)
+{
+	sim_set_cpu(1);
+	*(uint64_t *)ctx = mmk_object_evict(file);
+	return NULL;
+}
+
+static uint64_t nr_evicted;
+
+/* CPU 0 is about to flush: CPU 1 evicts the page, and has all the time it
+ * wants. It must not free it before the flush. */
+static void
+let_other_evict(void *ctx)
+{
+	struct timespec moment = { 0, 20000000 };
+	static bool is_inside; /* looking yields as well */
+
+	(void)ctx;
+	if (is_started || is_inside)
+		return;
+	is_inside = true;
+	is_started = is_quiet();
+	is_inside = false;
+	if (!is_started)
+		return;
+	cr_assert_eq(pthread_create(&other, NULL, evict_it, &nr_evicted), 0);
+	nanosleep(&moment, NULL);
+}
+
+static void
+evict_during_unmap(void)
+{
+	file = vm_file(&f, PAGE);
+	vm_mmap(0, VA, 1, RO, MMK_MAP_SHARED | MMK_MAP_FIXED, file, 0);
+	(void)on_cpu(1, VA, LOAD);
+	(void)on_cpu(0, VA, LOAD);
+	is_started = false;
+	sim_on_yield(let_other_evict, NULL);
+	vm_munmap(0, VA, 1);
+	cr_assert(is_started);
+	pthread_join(other, NULL);
+	sim_on_yield(NULL, NULL);
+	cr_assert_eq(nr_evicted, 1u);
+	mmk_object_unref(file);
+}
+
+Test(races_threads, a_page_is_not_freed_before_anothers_flush)
+{
+	vm_both(evict_during_unmap);
 }

@@ -88,6 +88,18 @@ fork_and_exit(struct mmk_space *space)
 	mmk_space_fini(child);
 }
 
+/* Another CPU may have a page of the file in hand. */
+static void
+sync_file(struct mmk_space *space, mmk_va file_va)
+{
+	enum mmk_err err;
+
+	do
+		err = mmk_msync(space, file_va, FILE_PAGES * PAGE);
+	while (err == MMK_ERR_AGAIN);
+	cr_assert_eq(err, MMK_OK);
+}
+
 static void *
 live(void *arg)
 {
@@ -117,8 +129,7 @@ live(void *arg)
 		else if (r % 16 == 1)
 			fork_and_exit(space);
 		else if (r % 16 == 2)
-			cr_assert_eq(mmk_msync(space, file_va,
-			    FILE_PAGES * PAGE), MMK_OK);
+			sync_file(space, file_va);
 	}
 	return NULL;
 }

@@ -171,7 +171,8 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_discard(struct mmk_space *space,
  * mmk_msync: write modified pages of shared file mappings to their pagers.
  *
  * errors   MMK_ERR_INVAL; MMK_ERR_NOENT: a hole; the pager's: that page and
- *          those after it are still modified.
+ *          those after it are still modified. MMK_ERR_AGAIN: another CPU is
+ *          writing a page of the range just now: call again.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_msync(struct mmk_space *space,
     mmk_va va, uint64_t bytes);

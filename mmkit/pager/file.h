@@ -249,8 +249,10 @@ mmk_file_resize(struct mmk_object *object, uint64_t size_bytes)
 	MMKIT_LOCK(&object->vm->lock);
 	mmk__file_zero_tail(object, size_bytes < file->size_bytes
 	    ? size_bytes : file->size_bytes);
+	/* What is being read of the last page has an old tail. */
+	object->cut_page = mmk_min(object->cut_page, mmk_pages_of_bytes(
+	    mmk_min(file->size_bytes, size_bytes)));
 	file->size_bytes = size_bytes;
-	object->nr_resizes++; /* what is being read has an old tail */
 	MMKIT_UNLOCK(&object->vm->lock);
 	mmk_object_resize(object, mmk_pages_round_up(size_bytes));
 }

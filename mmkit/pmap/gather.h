@@ -18,7 +18,8 @@
  *
  *         Until it is finished the range may still be reached through stale
  *         entries: whoever serializes the range (the map's lock) enters
- *         nothing there, and treats none of its pages as clean or out.
+ *         nothing there. Page operations of other CPUs wait for it: what it
+ *         took is counted, by bucket of the reverse map, until it is flushed.
  *
  * LAYER   pmap. Includes table.h.
  * LOCKS   finish calls MMKIT_TLB_SHOOTDOWN: no MMKIT_LOCK is held. Preemption
@@ -42,7 +43,9 @@ struct mmk_gather {
 	mmk_va start_va;         /* the pending range, the hull of all taken */
 	mmk_va end_va;           /* away; empty: start_va == end_va */
 	uint32_t tables;         /* chain of tables to free: index + 1 */
+	uint64_t buckets;        /* of the reverse map, with frames taken away */
 };
+MMK_STATIC_ASSERT(MMK_RMAP_BUCKETS <= 64, "mmkit: a bit for each bucket");
 
 MMK_API void mmk_gather_init(struct mmk_gather *gather,
     struct mmk_pmap_sys *sys);
@@ -121,6 +124,10 @@ mmk__gather_flush(struct mmk_gather *gather)
 {
 	if (gather->pmap != NULL)
 		mmk__flush(gather->pmap, gather->start_va, gather->end_va);
+	for (unsigned i = 0; i < MMK_RMAP_BUCKETS; i++)
+		if ((gather->buckets >> i & 1) != 0)
+			(void)MMKIT_ATOMIC_SUB(&gather->sys->nr_due[i], 1u);
+	gather->buckets = 0;
 	mmk__tables_free(gather->sys, gather->tables);
 	gather->pmap = NULL;
 	gather->start_va = 0;
@@ -136,6 +143,21 @@ mmk__gather_begin(struct mmk_gather *gather, struct mmk_pmap *pmap)
 	if (gather->pmap != pmap)
 		mmk__gather_flush(gather);
 	gather->pmap = pmap;
+}
+
+/*
+ * A translation of a frame of this bucket is about to lose something: a page
+ * operation that finds it lost waits until it is flushed. locks: the pmap's.
+ */
+MMK_PRIVATE void
+mmk__gather_bucket(struct mmk_gather *gather, const MMKIT_LOCK_T *bucket)
+{
+	unsigned i = (unsigned)(bucket - gather->sys->rmap_locks);
+
+	if ((gather->buckets >> i & 1) != 0)
+		return;
+	gather->buckets |= (uint64_t)1 << i;
+	(void)MMKIT_ATOMIC_ADD(&gather->sys->nr_due[i], 1u);
 }
 
 /* One page of gather->pmap has changed. */
@@ -173,6 +195,7 @@ MMK_API void
 mmk_gather_init(struct mmk_gather *gather, struct mmk_pmap_sys *sys)
 {
 	gather->sys = sys;
+	gather->buckets = 0;
 	gather->pmap = NULL;
 	gather->start_va = 0;
 	gather->end_va = 0;

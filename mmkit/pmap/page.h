@@ -12,7 +12,8 @@
  *
  * LAYER   pmap. Includes rmap.h.
  * LOCKS   each takes the frame's bucket and, inside, the pmaps in turn. Called
- *         with no lock above VM held.
+ *         with no lock above VM held. Spins, without locks, while another CPU
+ *         has yet to flush what it took from frames of the same bucket.
  * COST    O(translations), times (translations / MMK_PAGE_BATCH + 1)
  * SOURCE  own
  */
@@ -25,8 +26,10 @@ MMK_BEGIN_DECLS
 
 /*
  * Each returns with every TLB clean: no CPU has a translation that the call
- * changed. A page that another CPU is taking away through a gather not yet
- * finished is not waited for: the lock of the page's owner must see to that.
+ * changed, or found changed by another CPU's gather that was not finished then:
+ * it waits for that.
+ *
+ * pre      the caller has no unfinished gather of its own.
  */
 
 /* Remove every translation, wired ones too. None: nothing happens. */
@@ -103,6 +106,32 @@ mmk__batch_flush(struct mmk_pmap_sys *sys, struct mmk__batch *batch)
 		(void)MMKIT_ATOMIC_SUB(&batch->pmaps[i]->nr_flushing, 1u);
 }
 
+/*
+ * Others may have taken translations of the frame, or rights of them, and not
+ * flushed yet; what this operation did not find is not gone before they have.
+ * `bucket` was counted by the caller, who has flushed what it did itself.
+ *
+ * locks    none above VM held; nobody waits for us.
+ */
+MMK_PRIVATE void
+mmk__page_await(struct mmk_pmap_sys *sys, const MMKIT_LOCK_T *bucket)
+{
+	uint32_t *nr_due = &sys->nr_due[bucket - sys->rmap_locks];
+
+	(void)MMKIT_ATOMIC_SUB(nr_due, 1u);
+	while (MMKIT_ATOMIC_LOAD(nr_due) != 0) {
+		MMKIT_YIELD_POINT();
+		MMKIT_CPU_RELAX();
+	}
+}
+
+/* This operation takes something away, too. */
+MMK_PRIVATE void
+mmk__page_announce(struct mmk_pmap_sys *sys, const MMKIT_LOCK_T *bucket)
+{
+	(void)MMKIT_ATOMIC_ADD(&sys->nr_due[bucket - sys->rmap_locks], 1u);
+}
+
 /* Take one translation off the frame. locks: the frame's bucket. */
 MMK_PRIVATE void
 mmk__page_remove_one(const struct mmk__rmap *entry, struct mmk__batch *batch)
@@ -154,6 +183,7 @@ mmk__page_take(struct mmk_pmap_sys *sys, struct mmk_frame *frame,
 	 * enough. Rights nobody gives back meanwhile. */
 	uint32_t nr_rounds = frame->mapped / MMK_PAGE_BATCH + 1;
 
+	mmk__page_announce(sys, bucket);
 	do {
 		const struct mmk__rmap *entry;
 
@@ -170,6 +200,7 @@ mmk__page_take(struct mmk_pmap_sys *sys, struct mmk_frame *frame,
 			nr_rounds--;
 	} while (batch.nr == MMK_PAGE_BATCH &&
 	    (nr_rounds > 0 || (flags & MMK_PROT_ALL) != 0));
+	mmk__page_await(sys, bucket);
 	return had != 0;
 }
 
@@ -218,6 +249,7 @@ mmk_page_remove_all(struct mmk_pmap_sys *sys, struct mmk_frame *frame)
 	MMKIT_LOCK_T *bucket = mmk__rmap_lock(sys, frame);
 	struct mmk__batch batch;
 
+	mmk__page_announce(sys, bucket);
 	do {
 		batch.nr = 0;
 		batch.tables = 0;
@@ -229,6 +261,7 @@ mmk_page_remove_all(struct mmk_pmap_sys *sys, struct mmk_frame *frame)
 		MMKIT_UNLOCK(bucket);
 		mmk__batch_flush(sys, &batch);
 	} while (batch.nr == MMK_PAGE_BATCH);
+	mmk__page_await(sys, bucket);
 }
 #endif
 

@@ -452,6 +452,8 @@ mmk_pmap_remove(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va,
 	MMKIT_LOCK(&pmap->lock);
 	for (; mmk__leaf_next(pmap, &va, end_va, &path, &bucket);
 	     va += MMK_PAGE_BYTES) {
+		if (bucket != NULL)
+			mmk__gather_bucket(gather, bucket);
 		mmk__leaf_clear(pmap, va, &path);
 		(void)mmk__path_shrink(pmap, &path, &gather->tables);
 		mmk__gather_page(gather, va);
@@ -472,6 +474,21 @@ mmk__pt_granted(const struct mmk_pt_shape *shape, unsigned prot,
 	    prot | (flags & MMK_PMAP_USER));
 
 	return mmk_pt_flags(shape, 0, pte) & MMK_PROT_ALL;
+}
+
+/* Take rights from one leaf. locks: pmap->lock. */
+MMK_PRIVATE void
+mmk__protect_leaf(struct mmk_pmap *pmap, uint64_t *slot, unsigned take,
+    struct mmk_gather *gather)
+{
+	struct mmk_pmap_sys *sys = pmap->sys;
+	uint64_t pte = MMKIT_ATOMIC_LOAD(slot);
+	const struct mmk_frame *frame = mmk__rmap_frame(sys,
+	    mmk_pt_pa(&sys->shape, 0, pte), mmk_pt_flags(&sys->shape, 0, pte));
+
+	if (frame != NULL)
+		mmk__gather_bucket(gather, mmk__rmap_lock(sys, frame));
+	(void)mmk__pte_change(&sys->shape, slot, 0, take);
 }
 
 #ifndef mmk_pmap_protect
@@ -506,7 +523,7 @@ mmk_pmap_protect(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va,
 			mmk__path_init(&path);
 			MMKIT_LOCK(&pmap->lock);
 		} else if (take != 0) {
-			(void)mmk__pte_change(shape, path.slots[0], 0, take);
+			mmk__protect_leaf(pmap, path.slots[0], take, gather);
 			mmk__gather_page(gather, va);
 		}
 	}

@@ -105,6 +105,7 @@ struct mmk_pmap_sys {
 	uint64_t nr_shootdowns;     /* [a] of MMKIT_TLB_SHOOTDOWN; flushes that
 	                             * would need it, on a uniprocessor */
 	MMKIT_LOCK_T rmap_locks[MMK_RMAP_BUCKETS];
+	uint32_t nr_due[MMK_RMAP_BUCKETS]; /* [a] changes not flushed yet */
 };
 
 struct mmk_pmap {

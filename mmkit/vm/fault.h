@@ -90,7 +90,6 @@ struct mmk__fault {
 	uint64_t page;                 /* GET */
 	unsigned nr_anons;             /* GET */
 	unsigned max_anons;            /* GET: 1 after a failure */
-	uint32_t nr_resizes;           /* GET: of the object, when it began */
 	const struct mmk_frame *quiet; /* of a shared layer: has no writer */
 	struct mmk_anon *anons[MMK_FAULT_AROUND]; /* GET: busy, with frames */
 };
@@ -333,7 +332,8 @@ mmk__fault_begin_get(struct mmk__fault *fault, struct mmk_object *object,
 	object->refs++;
 	fault->object = object;
 	fault->page = page;
-	fault->nr_resizes = object->nr_resizes;
+	if (object->nr_gets++ == 0)
+		object->cut_page = UINT64_MAX;
 	return mmk__fault_leave(fault, MMK__FAULT_GET);
 }
 
@@ -345,19 +345,18 @@ mmk__fault_end_get(struct mmk__fault *fault)
 	struct mmk_object *object = fault->object;
 	struct mmk_vm *vm = fault->vm;
 	enum mmk_err err;
-	bool is_kept;
 
 	for (unsigned i = 0; i < fault->nr_anons; i++)
 		frames[i] = fault->anons[i]->frame;
 	err = object->ops->get(object, fault->page, frames, fault->nr_anons);
 	mmk_vm_count(vm, MMK_COUNT_FAULT_GET);
 	MMKIT_LOCK(&vm->lock);
-	is_kept = err == MMK_OK && fault->nr_resizes == object->nr_resizes;
+	object->nr_gets--;
 	for (unsigned i = 0; i < fault->nr_anons; i++) {
 		uint64_t page = fault->page + i;
 
 		/* Never filled, or cut off meanwhile: nobody may see it. */
-		if (!is_kept)
+		if (err != MMK_OK || page >= object->cut_page)
 			mmk__object_drop_page(object, page, fault->anons[i]);
 		else
 			mmk_vm_count(vm, MMK_COUNT_PAGE_IN);

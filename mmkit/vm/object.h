@@ -105,7 +105,8 @@ struct mmk_object {
 	uint32_t nr_entries;             /* [V] of the refs, map entries */
 	uint32_t flags;                  /* [V] MMK_OBJECT_* */
 	uint32_t seen;                   /* [V] scratch of mmk_check */
-	uint32_t nr_resizes;             /* [V] so that a get knows of one */
+	uint32_t nr_gets;                /* [V] that are under way, and the first */
+	uint64_t cut_page;               /* [V] page that changed meanwhile */
 	struct mmk_amap *amap;           /* [V] its pages; NULL: none yet */
 	struct mmk_object *twin;         /* [M] the child's copy, during fork */
 	struct mmk_list entries;         /* [V] map entries that show it */
@@ -182,11 +183,12 @@ MMK_API void mmk_object_ref(struct mmk_object *object);
 MMK_API void mmk_object_unref(struct mmk_object *object);
 
 /*
- * mmk_object_sync: write modified pages in [first, first + nr_pages) back. One
- * that another CPU is writing just now is left to it.
+ * mmk_object_sync: write modified pages in [first, first + nr_pages) back.
  *
  * locks    none held; may wait for the pager
  * errors   the pager's: that page and those after it are still modified.
+ *          MMK_ERR_AGAIN: another CPU has a page of the range in hand, and its
+ *          work may fail; all others are written.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_object_sync(struct mmk_object *object,
     uint64_t first, uint64_t nr_pages);
@@ -196,7 +198,8 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_object_sync(struct mmk_object *object,
  * resident pages in [first, first + nr_pages) again, in place. Mappings stay.
  *
  * errors   the pager's: that page may be old in part; pages not reached keep
- *          their old contents.
+ *          their old contents. MMK_ERR_AGAIN: another CPU has a page of the
+ *          range in hand, perhaps an old one; all others are read.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_object_reload(struct mmk_object *object,
     uint64_t first, uint64_t nr_pages);
@@ -442,12 +445,12 @@ mmk_object_unref(struct mmk_object *object)
 
 /*
  * The next resident page at or after *page and before `end`, marked busy so
- * that it stays while no lock is held; NULL: none. A page on its way in or out
- * is passed over.
+ * that it stays while no lock is held; NULL: none. A page that another CPU has
+ * marked is passed over, and *is_busy_out set.
  */
 MMK_PRIVATE struct mmk_anon *
 mmk__object_claim(struct mmk_object *object, uint64_t *page, uint64_t end,
-    bool modified_only)
+    bool modified_only, bool *is_busy_out)
 {
 	struct mmk_vm *vm = object->vm;
 	struct mmk_anon *anon = NULL;
@@ -459,8 +462,9 @@ mmk__object_claim(struct mmk_object *object, uint64_t *page, uint64_t end,
 			anon = NULL;
 			break;
 		}
-		if ((anon->flags & MMK_ANON_BUSY) == 0 && anon->frame != NULL &&
-		    (!modified_only ||
+		if ((anon->flags & MMK_ANON_BUSY) != 0)
+			*is_busy_out = true;
+		else if (anon->frame != NULL && (!modified_only ||
 			mmk_page_is_modified(vm->pmap_sys, anon->frame)))
 			break;
 	}
@@ -491,11 +495,12 @@ mmk_object_sync(struct mmk_object *object, uint64_t first, uint64_t nr_pages)
 	struct mmk_pmap_sys *sys = object->vm->pmap_sys;
 	uint64_t end = mmk__pages_end(first, nr_pages);
 	struct mmk_anon *anon;
+	bool is_busy = false;
 
 	if (object->ops->put == NULL)
 		return MMK_OK;
-	for (uint64_t page = first;
-	     (anon = mmk__object_claim(object, &page, end, true)) != NULL;
+	for (uint64_t page = first; (anon = mmk__object_claim(object, &page,
+					 end, true, &is_busy)) != NULL;
 	     page++) {
 		struct mmk_frame *frame = anon->frame;
 		enum mmk_err err;
@@ -511,7 +516,7 @@ mmk_object_sync(struct mmk_object *object, uint64_t first, uint64_t nr_pages)
 		if (err != MMK_OK)
 			return err;
 	}
-	return MMK_OK;
+	return is_busy ? MMK_ERR_AGAIN : MMK_OK;
 }
 
 MMK_API enum mmk_err
@@ -519,11 +524,12 @@ mmk_object_reload(struct mmk_object *object, uint64_t first, uint64_t nr_pages)
 {
 	uint64_t end = mmk__pages_end(first, nr_pages);
 	struct mmk_anon *anon;
+	bool is_busy = false;
 
 	if (object->ops->get == NULL)
 		return MMK_OK;
-	for (uint64_t page = first;
-	     (anon = mmk__object_claim(object, &page, end, false)) != NULL;
+	for (uint64_t page = first; (anon = mmk__object_claim(object, &page,
+					 end, false, &is_busy)) != NULL;
 	     page++) {
 		enum mmk_err err =
 		    object->ops->get(object, page, &anon->frame, 1);
@@ -533,7 +539,7 @@ mmk_object_reload(struct mmk_object *object, uint64_t first, uint64_t nr_pages)
 		if (err != MMK_OK)
 			return err;
 	}
-	return MMK_OK;
+	return is_busy ? MMK_ERR_AGAIN : MMK_OK;
 }
 
 /*
@@ -583,8 +589,9 @@ mmk_object_resize(struct mmk_object *object, uint64_t nr_pages)
 	MMK_ASSERT(object->ops->map == NULL);
 	/* Faults beyond the new end fail from here on. */
 	MMKIT_LOCK(&vm->lock);
+	object->cut_page = mmk_min(object->cut_page,
+	    mmk_min(object->nr_pages, nr_pages));
 	object->nr_pages = nr_pages;
-	object->nr_resizes++;
 	MMKIT_UNLOCK(&vm->lock);
 	while (mmk__object_cut(object, nr_pages, &frame)) {
 		if (frame == NULL)
@@ -600,11 +607,13 @@ mmk_object_evict(struct mmk_object *object)
 	struct mmk_pmap_sys *sys = object->vm->pmap_sys;
 	struct mmk_anon *anon;
 	uint64_t nr_freed = 0;
+	bool is_busy = false;
 
 	if (object->ops->get == NULL)
 		return 0;
 	for (uint64_t page = 0; (anon = mmk__object_claim(object, &page,
-				     UINT64_MAX, false)) != NULL; page++) {
+				     UINT64_MAX, false, &is_busy)) != NULL;
+	     page++) {
 		struct mmk_frame *frame = anon->frame;
 		bool is_free = frame->refs == 1 && frame->pins == 0 &&
 		    frame->loans == 0;
