@@ -233,7 +233,7 @@ def add_profiles(scratch):
                 return out
             status, out = run([scratch / stem], timeout=20)
             return f"exit status {status}: {out}" if status != 0 else ""
-        job(f"X9 profile {name} links alone and runs")(check)
+        job(f"X9_profile_{name}_links_alone_and_runs")(check)
 
 
 def add_refusals():
