@@ -208,6 +208,36 @@ Test(inherit, fork_that_runs_out_of_memory_changes_nothing)
 	vm_every_k(fork_setup, fork_op, fork_done);
 }
 
+/* What a failed fork would have shared is the parent's alone: it may drop it. */
+static void
+failed_share(void)
+{
+	enum mmk_err err = MMK_ERR_NOMEM;
+	unsigned nr_failures = 0;
+
+	map_with(VA, 1, MMK_INHERIT_SHARE);
+	map_with(VA + 16 * PAGE, 1, MMK_INHERIT_COPY); /* fails after the first */
+	vm_put(0, VA + 16 * PAGE, 1);
+	for (uint64_t k = 1; err == MMK_ERR_NOMEM; k++) {
+		vm_put(0, VA, 1);
+		sim_fail_at(k);
+		err = mmk_space_fork(&t.spaces[1], vm_sp(0));
+		sim_fail_at(0);
+		t.is_live[1] = err == MMK_OK;
+		if (err == MMK_OK)
+			break;
+		nr_failures++;
+		cr_assert_eq(mmk_discard(vm_sp(0), VA, PAGE), MMK_OK);
+		cr_assert_eq(vm_get(0, VA), 0, "k = %u", (unsigned)k);
+	}
+	cr_assert_gt(nr_failures, 1u);
+}
+
+Test(inherit, a_failed_fork_leaves_no_layer_shared)
+{
+	vm_both(failed_share);
+}
+
 static void
 one_twin(void)
 {
