@@ -85,6 +85,29 @@
 #error "mmkit: define MMKIT_CPU_COUNT() and MMKIT_CPU_ID(), or MMKIT_PORT_UNIPROCESSOR, in your port header; see doc/PORTING.md, cpus"
 #endif
 
+/*
+ * MMKIT_CPU_ENTER(), MMKIT_CPU_LEAVE(state): between the two the thread stays
+ * on its CPU, and nothing else runs there that calls mmkit: preemption is off,
+ * and interrupts are too if their handlers allocate. ENTER gives a uintptr_t,
+ * which LEAVE gets back: the state of the interrupts, or anything. They nest.
+ * With the pair, what belongs to one CPU (its caches of frames and of small
+ * objects) is touched without a lock; without it a lock per CPU is taken. A
+ * cache without a lock can be emptied by its own CPU only: see phys/store.h.
+ *
+ * Example: #define MMKIT_CPU_ENTER() irq_save()
+ *          #define MMKIT_CPU_LEAVE(state) irq_restore(state)
+ */
+#if defined(MMKIT_CPU_ENTER) != defined(MMKIT_CPU_LEAVE)
+#error "mmkit: define both MMKIT_CPU_ENTER() and MMKIT_CPU_LEAVE(state), or neither; see doc/PORTING.md, cpus"
+#endif
+#ifdef MMKIT_CPU_ENTER
+#define MMK_CPU_IS_EXCLUSIVE 1
+#else
+#define MMK_CPU_IS_EXCLUSIVE 0
+#define MMKIT_CPU_ENTER() ((uintptr_t)0)
+#define MMKIT_CPU_LEAVE(state) ((void)(state))
+#endif
+
 /* ---- tier 1: pmap ------------------------------------------------------- */
 
 /*
@@ -191,11 +214,14 @@
  */
 enum mmk_rank {
 	MMK_RANK_MAP = 1,
-	MMK_RANK_VM,    /* amaps, anons, objects and their lists */
+	MMK_RANK_CONTAINER, /* containers of physmem, their entries and frames */
+	MMK_RANK_VM,        /* amaps, anons, objects and their lists */
 	MMK_RANK_QUEUE, /* reserved: page queues; no lock has it yet */
 	MMK_RANK_RMAP,  /* one bucket of the reverse map */
 	MMK_RANK_PMAP,
+	MMK_RANK_CONTROL, /* a tree of memory controls; a table of handles */
 	MMK_RANK_POOL,
+	MMK_RANK_PIN, /* the list of pins that expire */
 	MMK_RANK_CPU_CACHE,
 	MMK_RANK_ZONE
 };
