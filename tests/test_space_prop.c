@@ -149,8 +149,11 @@ kept_destroy(struct mmk_object *object)
 }
 
 static const struct mmk_pager_ops kept_ops = {
-	"kept", MMK_PAGER_KERNEL, NULL, NULL, kept_map, kept_unmap,
-	kept_destroy
+	.name = "kept",
+	.kind = MMK_PAGER_KERNEL,
+	.map = kept_map,
+	.unmap = kept_unmap,
+	.destroy = kept_destroy
 };
 
 static void

@@ -628,8 +628,11 @@ vm_recorder_destroy(struct mmk_object *object)
 }
 
 static const struct mmk_pager_ops vm_recorder_ops = {
-	"recorder", MMK_PAGER_KERNEL, NULL, NULL, vm_recorder_map,
-	vm_recorder_unmap, vm_recorder_destroy
+	.name = "recorder",
+	.kind = MMK_PAGER_KERNEL,
+	.map = vm_recorder_map,
+	.unmap = vm_recorder_unmap,
+	.destroy = vm_recorder_destroy
 };
 
 static inline struct mmk_object *

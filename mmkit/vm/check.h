@@ -69,6 +69,8 @@ mmk__check_translation(const struct mmk_entry *entry,
 		return false;
 	if (entry->lower.object->ops->map != NULL)
 		return (t->flags & MMK_PMAP_SOFT) != 0;
+	if (entry->lower.object->ops->grant != NULL)
+		return mmk_frame_of_pa(vm->phys, t->pa) != NULL;
 	anon = mmk__entry_anon(entry, &entry->lower, t->va);
 	if (anon != NULL)
 		return anon->frame != NULL &&

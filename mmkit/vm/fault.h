@@ -18,6 +18,7 @@
  *               zero page if it never will have, for a read, else a
  *               zero-filled anon
  *           2M  the lower object's pager gives the address itself (map)
+ *           2G  the same, but it may take it back (grant)
  *
  *         A case that must wait, or must make room in the page table first,
  *         drops the locks, does it, and starts again from the lookup; at most
@@ -519,6 +520,45 @@ mmk__fault_pager(struct mmk__fault *fault)
 }
 
 /*
+ * Case 2G: the object grants a frame until it takes it back. What is copied for
+ * a private write is unmapped by the way, and found above next time round.
+ */
+MMK_PRIVATE enum mmk_err
+mmk__fault_grant(struct mmk__fault *fault)
+{
+	struct mmk_entry *entry = fault->entry;
+	struct mmk_object *object = entry->lower.object;
+	uint64_t page = mmk_entry_page(entry, &entry->lower, fault->va);
+	bool is_private = (entry->flags & MMK_ENTRY_PRIVATE) != 0;
+	bool is_copied = is_private && fault->access == MMK_PROT_WRITE;
+	bool may_write = false;
+	enum mmk_err err;
+	mmk_pa pa;
+
+	if (page >= object->nr_pages)
+		return MMK_ERR_NOSPACE;
+	err = object->ops->grant(object, page,
+	    is_copied ? MMK_PROT_READ : fault->access, &pa, &may_write);
+	if (err != MMK_OK)
+		return err;
+	MMK_ASSERT(mmk_frame_of_pa(fault->vm->phys, pa) != NULL);
+	if (is_copied) {
+		fault->is_mapped = true;
+		fault->now.pa = pa;
+		MMKIT_LOCK(&fault->vm->lock);
+		err = mmk__fault_promote(fault, MMKIT_PHYS_TO_PTR(pa), NULL);
+		MMKIT_UNLOCK(&fault->vm->lock);
+	} else {
+		err = mmk__fault_enter(fault, pa, may_write && !is_private, 0);
+		if (err == MMK_OK && fault->todo == MMK__FAULT_DONE)
+			mmk_vm_count(fault->vm, MMK_COUNT_FAULT_PAGER);
+	}
+	if (object->ops->granted != NULL)
+		object->ops->granted(object, page, pa);
+	return err;
+}
+
+/*
  * Case 0: the right is there. Either accessed or modified is to be noted, or
  * this CPU knows an older state of the entry, which it forgets now.
  */
@@ -571,7 +611,7 @@ mmk__fault_case(struct mmk__fault *fault)
 	mmk_pmap_settle(&fault->map->pmap);
 	MMKIT_LOCK(&vm->lock);
 	anon = mmk__entry_anon(entry, &entry->upper, fault->va);
-	is_pager = anon == NULL && entry->lower.object->ops->map != NULL;
+	is_pager = anon == NULL && mmk_object_names_frames(entry->lower.object);
 	if (anon != NULL)
 		err = mmk__fault_upper(fault, anon);
 	else if (!is_pager)
@@ -579,7 +619,11 @@ mmk__fault_case(struct mmk__fault *fault)
 	if (fault->todo == MMK__FAULT_WAIT)
 		err = mmk__fault_wait(fault);
 	MMKIT_UNLOCK(&vm->lock);
-	return is_pager ? mmk__fault_pager(fault) : err;
+	if (!is_pager)
+		return err;
+	return entry->lower.object->ops->grant != NULL
+	    ? mmk__fault_grant(fault)
+	    : mmk__fault_pager(fault);
 }
 
 /* A stack entry that starts above `va` grows down to it. The mutex is held. */

@@ -44,7 +44,7 @@ mmk__entry_is_copied(const struct mmk_entry *entry)
 {
 	return (entry->flags & MMK_ENTRY_PRIVATE) != 0 &&
 	    (entry->inherit != MMK_INHERIT_SHARE ||
-		entry->lower.object->ops->map != NULL);
+		mmk_object_names_frames(entry->lower.object));
 }
 
 /*

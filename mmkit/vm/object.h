@@ -86,6 +86,21 @@ struct mmk_pager_ops {
 
 	/* The last reference is gone. No lock is held. */
 	void (*destroy)(struct mmk_object *object);
+
+	/*
+	 * Instead of `map`, by an object that moves its pages or takes them
+	 * back: which frame is `page` now, and may it be written through what
+	 * is entered? (access WRITE: it must be.) It stays so until `granted`
+	 * is called for it; then the object may take it back at any time, by
+	 * mmk_page_remove_all or mmk_page_write_protect of the frame, and the
+	 * next fault asks again. Translations carry no reference and fork
+	 * copies none. With the map's mutex held. errors: any, as for `map`.
+	 */
+	enum mmk_err (*grant)(struct mmk_object *object, uint64_t page,
+	    unsigned access, mmk_pa *pa_out, bool *may_write_out);
+
+	/* What `grant` gave for `page` has been entered, or is not wanted. */
+	void (*granted)(struct mmk_object *object, uint64_t page, mmk_pa pa);
 };
 
 #define MMK_OBJECT_MOVED 1u  /* upper: page numbers no longer follow addresses */
@@ -160,6 +175,13 @@ mmk_entry_page(const struct mmk_entry *entry, const struct mmk_oref *oref,
 	return oref->page + mmk_pages_of_bytes(va - entry->start_va);
 }
 
+/* The object names the frames that are mapped: it keeps no pages itself. */
+static inline bool
+mmk_object_names_frames(const struct mmk_object *object)
+{
+	return object->ops->map != NULL || object->ops->grant != NULL;
+}
+
 /* The manager of private layers does nothing: they hold what was written. */
 MMK_DATA const struct mmk_pager_ops mmk_upper_pager;
 
@@ -209,7 +231,8 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_object_reload(struct mmk_object *object,
  * the end are unmapped everywhere and freed, modified or not; private copies of
  * them stay with those who made them.
  *
- * pre      the pager has no `map`: what that gives is not the object's.
+ * pre      the pager has neither `map` nor `grant`: what they give is not the
+ *          object's.
  * locks    none held
  */
 MMK_API void mmk_object_resize(struct mmk_object *object, uint64_t nr_pages);
@@ -586,7 +609,7 @@ mmk_object_resize(struct mmk_object *object, uint64_t nr_pages)
 	struct mmk_vm *vm = object->vm;
 	struct mmk_frame *frame;
 
-	MMK_ASSERT(object->ops->map == NULL);
+	MMK_ASSERT(object->ops->map == NULL && object->ops->grant == NULL);
 	/* Faults beyond the new end fail from here on. */
 	MMKIT_LOCK(&vm->lock);
 	object->cut_page = mmk_min(object->cut_page,

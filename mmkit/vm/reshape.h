@@ -286,7 +286,7 @@ mmk__entry_is_resident(const struct mmk_entry *entry, mmk_va va)
 		anon = mmk__entry_anon(entry, &entry->lower, va);
 	if (anon != NULL)
 		return anon->frame != NULL;
-	return entry->lower.object->ops->map != NULL &&
+	return mmk_object_names_frames(entry->lower.object) &&
 	    mmk_pmap_query(&entry->map->pmap, va, &t);
 }
 

@@ -35,7 +35,7 @@ struct mmk_object;
 	X(FAULT_PROMOTE, "object page, copied on write (2B)")             \
 	X(FAULT_ZERO_READ, "zero page, mapped (2Z)")                      \
 	X(FAULT_ZERO_FILL, "zero page, filled (2Z)")                      \
-	X(FAULT_PAGER, "address given by the pager (2M)")                 \
+	X(FAULT_PAGER, "address given by the pager (2M, 2G)")             \
 	X(FAULT_GET, "page brought in by the pager")                      \
 	X(FAULT_AROUND, "neighbours mapped as well")                      \
 	X(FAULT_GROW, "stack grown")                                      \
