@@ -499,9 +499,9 @@ mmk__map_join(struct mmk_map *map, mmk_va va)
 		mmk__oref_attach(&a->upper, &a->of_upper);
 	}
 	mmk__map_set_ends(map, a, a->start_va, b->end_va);
-	MMKIT_UNLOCK(&vm->lock);
 	/* What b showed, a shows now: nothing of it is freed. */
 	b->start_va = b->end_va;
+	MMKIT_UNLOCK(&vm->lock);
 	mmk__entry_destroy(b);
 }
 
