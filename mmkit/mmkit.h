@@ -31,6 +31,7 @@
 #include "phys/frame.h"
 
 /* kva: small objects */
+#include "kva/slab.h"
 #include "kva/pool.h"
 
 /* pmap: translations */

@@ -58,9 +58,9 @@ Test(amap, S2_4_costs_what_is_touched)
 	static const uint64_t pages[] = { 7 };
 	struct mmk_amap *amap = amap_of(pages, 1);
 
-	cr_assert_eq(t.vm.slots_pool.nr_used, 1u, "one page, one node");
+	cr_assert_eq(mmk_pool_nr_used(&t.vm.slots_pool), 1u, "one page, one node");
 	mmk_amap_unref(&t.vm, amap);
-	cr_assert_eq(t.vm.slots_pool.nr_used, 0u);
+	cr_assert_eq(mmk_pool_nr_used(&t.vm.slots_pool), 0u);
 }
 
 Test(amap, far_apart_pages_are_found_in_order)
@@ -80,7 +80,7 @@ Test(amap, far_apart_pages_are_found_in_order)
 	}
 	cr_assert(mmk_amap_check(amap));
 	mmk_amap_unref(&t.vm, amap);
-	cr_assert_eq(t.vm.anon_pool.nr_used, 0u);
+	cr_assert_eq(mmk_pool_nr_used(&t.vm.anon_pool), 0u);
 }
 
 Test(amap, erase_range_takes_only_the_range)
@@ -125,15 +125,15 @@ Test(amap, copy_that_runs_out_of_memory_changes_nothing)
 	uint64_t k = 0;
 
 	while (copy == NULL) {
-		uint64_t nr_nodes = t.vm.slots_pool.nr_used;
+		uint64_t nr_nodes = mmk_pool_nr_used(&t.vm.slots_pool);
 
 		sim_fail_at(++k);
 		copy = mmk_amap_copy(&t.vm, amap);
 		sim_fail_at(0);
 		if (copy != NULL)
 			break;
-		cr_assert_eq(t.vm.slots_pool.nr_used, nr_nodes);
-		cr_assert_eq(t.vm.amap_pool.nr_used, 1u);
+		cr_assert_eq(mmk_pool_nr_used(&t.vm.slots_pool), nr_nodes);
+		cr_assert_eq(mmk_pool_nr_used(&t.vm.amap_pool), 1u);
 		for (size_t i = 0; i < 4; i++)
 			cr_assert_eq(mmk_amap_lookup(amap, pages[i])->refs,
 			    1u);
@@ -157,7 +157,7 @@ Test(amap, insert_that_runs_out_of_memory_changes_nothing)
 		cr_assert(err == MMK_OK || err == MMK_ERR_NOMEM);
 		if (err == MMK_OK)
 			break;
-		cr_assert_eq(t.vm.slots_pool.nr_used, 1u);
+		cr_assert_eq(mmk_pool_nr_used(&t.vm.slots_pool), 1u);
 		cr_assert_eq(amap->nr_anons, 1u);
 		cr_assert(mmk_amap_check(amap));
 	}
@@ -291,7 +291,7 @@ Test(amap, prop_agrees_with_a_list_of_pages)
 			    (unsigned long long)mmk_test_seed());
 	}
 	mmk_amap_unref(&t.vm, amap);
-	cr_assert_eq(t.vm.slots_pool.nr_used, 0u);
+	cr_assert_eq(mmk_pool_nr_used(&t.vm.slots_pool), 0u);
 }
 
 /* The check sees nodes that miscount, and nodes that should be gone. */

@@ -123,12 +123,12 @@ Test(check, sees_counts_that_are_off)
 	SEES(vm_map(0)->nr_entries++, "a map's counts",
 	    vm_map(0)->nr_entries--);
 	SEES(vm_map(0)->nr_pages++, "a map's counts", vm_map(0)->nr_pages--);
-	SEES(t.vm.entry_pool.nr_used++, "an entry in no map",
-	    t.vm.entry_pool.nr_used--);
-	SEES(t.vm.object_pool.nr_used++, "an object on no list",
-	    t.vm.object_pool.nr_used--);
-	SEES(t.vm.amap_pool.nr_used++, "an amap of no object",
-	    t.vm.amap_pool.nr_used--);
+	SEES(t.vm.entry_pool.slabs.nr_taken++, "an entry in no map",
+	    t.vm.entry_pool.slabs.nr_taken--);
+	SEES(t.vm.object_pool.slabs.nr_taken++, "an object on no list",
+	    t.vm.object_pool.slabs.nr_taken--);
+	SEES(t.vm.amap_pool.slabs.nr_taken++, "an amap of no object",
+	    t.vm.amap_pool.slabs.nr_taken--);
 }
 
 Test(check, sees_an_anon_that_nothing_holds)

@@ -246,8 +246,8 @@ one_twin(void)
 		vm_put(0, VA + i * PAGE, 1);
 	cr_assert_eq(mmk_mprotect(vm_sp(0), VA + PAGE, PAGE, RO), MMK_OK);
 	vm_fork(1, 0);
-	cr_assert_eq(t.vm.amap_pool.nr_used, 1u);
-	cr_assert_eq(t.vm.object_pool.nr_used, 3u,
+	cr_assert_eq(mmk_pool_nr_used(&t.vm.amap_pool), 1u);
+	cr_assert_eq(mmk_pool_nr_used(&t.vm.object_pool), 3u,
 	    "the zero object, and one layer each");
 }
 

@@ -77,8 +77,8 @@ TestSuite(pool_threads, .init = setup, .fini = fini);
 Test(pool, init_allocates_nothing)
 {
 	cr_assert_eq(used_pages(), 0);
-	cr_assert_eq(pool.item_bytes, 48);
-	cr_assert_eq(pool.nr_used, 0);
+	cr_assert_eq(pool.slabs.item_bytes, 48);
+	cr_assert_eq(mmk_pool_nr_used(&pool), 0);
 	cr_assert(mmk_pool_check(&pool));
 }
 
@@ -92,20 +92,20 @@ Test(pool, items_are_aligned_apart_and_writable)
 		cr_assert_eq((uintptr_t)items[i] % MMK_POOL_ALIGN_BYTES, 0);
 		memset(items[i], (int)i & 0xff, 48);
 	}
-	cr_assert_eq(pool.nr_used, NR);
+	cr_assert_eq(mmk_pool_nr_used(&pool), NR);
 	cr_assert(mmk_pool_check(&pool));
 	for (unsigned i = 0; i < NR; i++)
 		for (unsigned b = 0; b < 48; b++)
 			cr_assert_eq(items[i][b], i & 0xff);
 	for (unsigned i = 0; i < NR; i++)
 		mmk_pool_free(&pool, items[i]);
-	cr_assert_eq(pool.nr_used, 0);
+	cr_assert_eq(mmk_pool_nr_used(&pool), 0);
 }
 
 Test(pool, free_of_NULL_does_nothing)
 {
 	mmk_pool_free(&pool, NULL);
-	cr_assert_eq(pool.nr_used, 0);
+	cr_assert_eq(mmk_pool_nr_used(&pool), 0);
 }
 
 Test(pool, frames_of_slabs_say_so)
@@ -132,14 +132,14 @@ Test(pool, one_empty_slab_is_kept_and_drain_gives_it_back)
 		if (i % 50 == 0)
 			cr_assert(mmk_pool_check(&pool));
 	}
-	cr_assert_eq(used_pages(), (uint64_t)1 << pool.slab_order);
-	cr_assert_eq(pool.nr_slabs, 1);
+	cr_assert_eq(used_pages(), (uint64_t)1 << pool.slabs.order);
+	cr_assert_eq(pool.slabs.nr_slabs, 1);
 	mmk_pool_free(&pool, get());
-	cr_assert_eq(pool.nr_slabs, 1, "the kept slab is used again");
+	cr_assert_eq(pool.slabs.nr_slabs, 1, "the kept slab is used again");
 	mmk_pool_drain(&pool);
 	cr_assert_eq(used_pages(), 0);
 	mmk_pool_drain(&pool);
-	cr_assert_eq(pool.nr_slabs, 0);
+	cr_assert_eq(pool.slabs.nr_slabs, 0);
 }
 
 Test(pool, drain_leaves_slabs_with_items_alone)
@@ -148,7 +148,7 @@ Test(pool, drain_leaves_slabs_with_items_alone)
 
 	memset(item, 7, 48);
 	mmk_pool_drain(&pool);
-	cr_assert_eq(pool.nr_slabs, 1);
+	cr_assert_eq(pool.slabs.nr_slabs, 1);
 	cr_assert_eq(*(unsigned char *)item, 7);
 	mmk_pool_free(&pool, item);
 }
@@ -164,8 +164,8 @@ Test(pool, every_allocation_may_fail_and_changes_nothing)
 		mmk_pool_drain(&pool);
 		sim_fail_at(k);
 		while (nr < 200) {
-			nr_slabs = pool.nr_slabs;
-			nr_used = pool.nr_used;
+			nr_slabs = pool.slabs.nr_slabs;
+			nr_used = mmk_pool_nr_used(&pool);
 			items[nr] = mmk_pool_alloc(&pool);
 			if (items[nr] == NULL)
 				break;
@@ -173,8 +173,8 @@ Test(pool, every_allocation_may_fail_and_changes_nothing)
 		}
 		sim_fail_at(0);
 		if (nr < 200) {
-			cr_assert_eq(pool.nr_slabs, nr_slabs);
-			cr_assert_eq(pool.nr_used, nr_used);
+			cr_assert_eq(pool.slabs.nr_slabs, nr_slabs);
+			cr_assert_eq(mmk_pool_nr_used(&pool), nr_used);
 		}
 		cr_assert(mmk_pool_check(&pool));
 		for (unsigned i = 0; i < nr; i++)
@@ -198,7 +198,7 @@ Test(pool_sizes, no_memory_is_NULL_until_something_is_freed)
 		nr++;
 	}
 	cr_assert_geq(nr, 240 * 4096 / 128 * 9 / 10);
-	cr_assert_eq(pool.nr_used, nr);
+	cr_assert_eq(mmk_pool_nr_used(&pool), nr);
 	cr_assert_null(mmk_pool_alloc(&pool));
 	cr_assert(mmk_pool_check(&pool));
 	item = chain;
@@ -222,13 +222,13 @@ Test(pool_sizes, slabs_waste_little_at_every_size)
 		void *items[3];
 
 		mmk_pool_init(&pool, &phys, "things", bytes);
-		cr_assert_geq(pool.items_per_slab, 1);
-		cr_assert_leq(pool.first_bytes +
-		        pool.items_per_slab * pool.stride_bytes,
-		    MMK_PAGE_BYTES << pool.slab_order);
+		cr_assert_geq(pool.slabs.items_per_slab, 1);
+		cr_assert_leq(pool.slabs.first_bytes +
+		        pool.slabs.items_per_slab * pool.slabs.stride_bytes,
+		    MMK_PAGE_BYTES << pool.slabs.order);
 		if (bytes >= 16 && bytes <= MMK_PAGE_BYTES / 8)
-			cr_assert_geq(pool.items_per_slab * bytes * 10,
-			    (MMK_PAGE_BYTES << pool.slab_order) * 5,
+			cr_assert_geq(pool.slabs.items_per_slab * bytes * 10,
+			    (MMK_PAGE_BYTES << pool.slabs.order) * 5,
 			    "%zu bytes", bytes);
 		for (unsigned i = 0; i < 3; i++) {
 			items[i] = get();
@@ -247,7 +247,7 @@ Test(pool, check_sees_a_planted_fault)
 	void *item = get();
 	struct mmk_frame *frame =
 	    mmk_frame_of_pa(&phys, MMKIT_PTR_TO_PHYS(item));
-	struct mmk_link *link = mmk_list_first(&pool.partial);
+	struct mmk_link *link = mmk_list_first(&pool.slabs.partial);
 
 #define PLANT(field, value)                                   \
 	do {                                                  \
@@ -257,8 +257,8 @@ Test(pool, check_sees_a_planted_fault)
 		(field) = keep;                               \
 		cr_assert(mmk_pool_check(&pool));             \
 	} while (0)
-	PLANT(pool.nr_used, 2);
-	PLANT(pool.nr_slabs, 2);
+	PLANT(pool.slabs.nr_taken, 2);
+	PLANT(pool.slabs.nr_slabs, 2);
 	PLANT(frame->owner, NULL);
 	PLANT(frame->use, MMK_USE_KERNEL);
 	PLANT(frame->order, 7);
@@ -306,7 +306,7 @@ prop_one_size(size_t bytes)
 			mmk_pool_free(&pool, item);
 			live[i] = live[--nr];
 		}
-		cr_assert_eq(pool.nr_used, nr);
+		cr_assert_eq(mmk_pool_nr_used(&pool), nr);
 		if (step % 32 == 0)
 			cr_assert(mmk_pool_check(&pool),
 			    "MMK_SEED=%llu size %zu step %u",
@@ -448,5 +448,5 @@ Test(pool_threads, allocate_and_free_at_once)
 		    0);
 	for (unsigned i = 0; i < 2; i++)
 		cr_assert_eq(pthread_join(threads[i], NULL), 0);
-	cr_assert_eq(pool.nr_used, 0);
+	cr_assert_eq(mmk_pool_nr_used(&pool), 0);
 }

@@ -25,7 +25,7 @@ is_quiet(void)
 	struct mmk_translation found;
 
 	if (sim_lock_is_held(&pmap->lock) || sim_lock_is_held(&t.vm.lock) ||
-	    sim_lock_is_held(&t.sys.rmap_pool.lock) ||
+	    sim_lock_is_held(&t.sys.rmap_pool.slabs.lock) ||
 	    (watched != 0 && sim_lock_is_held(&t.spaces[0].map.mutex)))
 		return false;
 	for (unsigned i = 0; i < MMK_RMAP_BUCKETS; i++)

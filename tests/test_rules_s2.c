@@ -290,7 +290,7 @@ s2_4(void)
 	for (int i = 0; i < 3; i++)
 		cr_assert_not_null(upper_anon(0, VA + touched[i] * PAGE));
 	cr_assert_null(upper_anon(0, VA + 700 * PAGE));
-	cr_assert_leq(t.vm.slots_pool.nr_used, 6u,
+	cr_assert_leq(mmk_pool_nr_used(&t.vm.slots_pool), 6u,
 	    "the index costs what is touched");
 }
 
@@ -314,7 +314,7 @@ s2_5(void)
 {
 	struct mmk_frame *ram;
 	struct mmk_object *object;
-	uint64_t nr_anons = t.vm.anon_pool.nr_used;
+	uint64_t nr_anons = mmk_pool_nr_used(&t.vm.anon_pool);
 	mmk_pa pa;
 	mmk_va va;
 
@@ -333,7 +333,7 @@ s2_5(void)
 	vm_put(1, va, 9);
 	cr_assert_eq(vm_get(0, va), 9, "shared across fork");
 	cr_assert_eq(vm_pa(1, va), pa + PAGE);
-	cr_assert_eq(t.vm.anon_pool.nr_used, nr_anons);
+	cr_assert_eq(mmk_pool_nr_used(&t.vm.anon_pool), nr_anons);
 	cr_assert_null(object->amap);
 	cr_assert_eq(mmk_object_evict(object), 0u);
 	vm_munmap(0, va + PAGE, 1);
@@ -469,11 +469,11 @@ s2_10(void)
 	vm_anon(0, VA, N + 2);
 	for (uint64_t i = 0; i < N; i++)
 		vm_put(0, VA + i * PAGE, 'H');
-	nr_anons = t.vm.anon_pool.nr_used;
+	nr_anons = mmk_pool_nr_used(&t.vm.anon_pool);
 	vm_fork(1, 0);
 	cr_assert_eq(vm_count(MMK_COUNT_PAGE_COPY), nr_copies);
 	cr_assert_eq(vm_count(MMK_COUNT_AMAP_COPY), nr_amaps);
-	cr_assert_eq(t.vm.anon_pool.nr_used, nr_anons);
+	cr_assert_eq(mmk_pool_nr_used(&t.vm.anon_pool), nr_anons);
 	cr_assert_eq(upper_amap(0, VA), upper_amap(1, VA));
 	cr_assert_eq(upper_amap(0, VA)->refs, 2u);
 	cr_assert_neq(entry_at(0, VA)->upper.object,

@@ -230,11 +230,11 @@ vm_end(void)
 		uint64_t nr_kept = pools[i] == &t.vm.object_pool &&
 		    t.vm.zero_object != NULL;
 
-		cr_assert_eq(pools[i]->nr_used, nr_kept, "%llu left in pool %s",
-		    (unsigned long long)pools[i]->nr_used, pools[i]->name);
+		cr_assert_eq(mmk_pool_nr_used(pools[i]), nr_kept, "%llu left in pool %s",
+		    (unsigned long long)mmk_pool_nr_used(pools[i]), pools[i]->slabs.name);
 	}
 	mmk_vm_fini(&t.vm);
-	cr_assert_eq(t.sys.rmap_pool.nr_used, 0u, "reverse map");
+	cr_assert_eq(mmk_pool_nr_used(&t.sys.rmap_pool), 0u, "reverse map");
 	mmk_pmap_sys_fini(&t.sys);
 	cr_assert_eq(vm_nr_free(), t.nr_free_at_boot, "frames leaked: %lld",
 	    (long long)(t.nr_free_at_boot - vm_nr_free()));

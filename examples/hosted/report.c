@@ -258,12 +258,14 @@ report_stats(void)
 /* ---- the audit ----------------------------------------------------------- */
 
 static bool
-is_pool_empty(const struct mmk_pool *pool, uint64_t nr_expected)
+is_pool_empty(struct mmk_pool *pool, uint64_t nr_expected)
 {
-	if (pool->nr_used == nr_expected)
+	uint64_t nr_used = mmk_pool_nr_used(pool);
+
+	if (nr_used == nr_expected)
 		return true;
 	say("audit: %llu of the pool \"%s\" leaked",
-	    (unsigned long long)(pool->nr_used - nr_expected), pool->name);
+	    (unsigned long long)(nr_used - nr_expected), pool->slabs.name);
 	return false;
 }
 

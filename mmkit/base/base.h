@@ -61,10 +61,15 @@
 #endif
 #define MMK_NODISCARD __attribute__((warn_unused_result))
 #define MMK_PRIVATE static __attribute__((unused))
+/* Keeps a rare path from costing the usual one registers. */
+#define MMK_NOINLINE __attribute__((noinline))
 #define MMK_LIKELY(x) __builtin_expect(!!(x), 1)
 #define MMK_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define MMK_CONTAINER_OF(ptr, type, member) \
 	((type *)(void *)((char *)(void *)(ptr) - offsetof(type, member)))
+
+/* A word of memory that had another type, or will have one. */
+typedef uintptr_t __attribute__((may_alias)) mmk_word;
 
 /* Units. A page is 1 << MMK_PAGE_SHIFT bytes. Ranges are half open. */
 typedef uint64_t mmk_pa;  /* physical address, bytes */

@@ -220,6 +220,7 @@ enum mmk_rank {
 	MMK_RANK_RMAP,  /* one bucket of the reverse map */
 	MMK_RANK_PMAP,
 	MMK_RANK_CONTROL, /* a tree of memory controls; a table of handles */
+	MMK_RANK_POOL_CPU, /* what a CPU has of a pool */
 	MMK_RANK_POOL,
 	MMK_RANK_PIN, /* the list of pins that expire */
 	MMK_RANK_CPU_CACHE,
@@ -303,7 +304,10 @@ mmk_ticket_is_held(struct mmk_ticket *lock)
 #define MMKIT_CLOCK_NS() ((uint64_t)0)
 #endif
 
-/* One line of text for a person, no newline. Reserved; nothing calls it yet. */
+/*
+ * One text for a person, no newline: what a panic that follows cannot say,
+ * whose text is a constant, such as the name of a pool.
+ */
 #ifndef MMKIT_LOG
 #define MMKIT_LOG(text) ((void)(text))
 #endif
@@ -320,14 +324,18 @@ mmk_ticket_is_held(struct mmk_ticket *lock)
 
 /*
  * What a memory checker is told. POISON: nobody may touch these bytes.
- * UNPOISON: they may be written, and read once written. ITEM_ALLOC and
- * ITEM_FREE: `ptr` was handed out by, or given back to, the pool `owner`.
+ * UNPOISON: they may be written, and read once written. RECALL: they may be
+ * read again, and hold what was last written there. ITEM_ALLOC and ITEM_FREE:
+ * `ptr` was handed out by, or given back to, the pool `owner`.
  */
 #ifndef MMKIT_POISON
 #define MMKIT_POISON(ptr, bytes) ((void)(ptr), (void)(bytes))
 #endif
 #ifndef MMKIT_UNPOISON
 #define MMKIT_UNPOISON(ptr, bytes) ((void)(ptr), (void)(bytes))
+#endif
+#ifndef MMKIT_RECALL
+#define MMKIT_RECALL(ptr, bytes) ((void)(ptr), (void)(bytes))
 #endif
 #ifndef MMKIT_POOL_CREATE
 #define MMKIT_POOL_CREATE(owner) ((void)(owner))

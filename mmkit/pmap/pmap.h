@@ -186,7 +186,9 @@ mmk_pmap_sys_init(struct mmk_pmap_sys *sys, struct mmk_phys *phys,
 	sys->shape = *shape;
 	sys->nr_flushes = 0;
 	sys->nr_shootdowns = 0;
+	mmk_pool_init_caches(&sys->cache_pool, phys);
 	mmk_pool_init(&sys->rmap_pool, phys, "rmap", sizeof(struct mmk__rmap));
+	mmk_pool_use_caches(&sys->rmap_pool, &sys->cache_pool);
 	for (unsigned i = 0; i < MMK_RMAP_BUCKETS; i++)
 		MMKIT_LOCK_INIT(&sys->rmap_locks[i], "rmap", MMK_RANK_RMAP);
 	return MMK_OK;
@@ -196,6 +198,7 @@ MMK_API void
 mmk_pmap_sys_fini(struct mmk_pmap_sys *sys)
 {
 	mmk_pool_fini(&sys->rmap_pool);
+	mmk_pool_fini(&sys->cache_pool);
 }
 
 MMK_API enum mmk_err

@@ -100,6 +100,7 @@ struct mmk_cpu_set {
 struct mmk_pmap_sys {
 	struct mmk_phys *phys;      /* [I] */
 	struct mmk_pt_shape shape;  /* [I] */
+	struct mmk_pool cache_pool; /* the CPUs' caches of all other pools */
 	struct mmk_pool rmap_pool;  /* reverse-map entries; has its own lock */
 	uint64_t nr_flushes;        /* [a] calls of mmk_pt_invalidate */
 	uint64_t nr_shootdowns;     /* [a] of MMKIT_TLB_SHOOTDOWN; flushes that

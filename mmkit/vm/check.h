@@ -249,13 +249,13 @@ mmk__check_audit(struct mmk_vm *vm, const struct mmk__audit *audit)
 	struct mmk_phys_stats stats;
 
 	mmk_phys_stats_read(vm->phys, &stats);
-	if (vm->entry_pool.nr_used != audit->nr_entries)
+	if (mmk_pool_nr_used(&vm->entry_pool) != audit->nr_entries)
 		return "an entry in no map";
-	if (vm->object_pool.nr_used != audit->nr_objects)
+	if (mmk_pool_nr_used(&vm->object_pool) != audit->nr_objects)
 		return "an object on no list";
-	if (vm->amap_pool.nr_used != audit->nr_amaps)
+	if (mmk_pool_nr_used(&vm->amap_pool) != audit->nr_amaps)
 		return "an amap of no object";
-	if (vm->anon_pool.nr_used != audit->nr_anons)
+	if (mmk_pool_nr_used(&vm->anon_pool) != audit->nr_anons)
 		return "an anon in no amap";
 	if (stats.nr_used_pages[MMK_USE_ANON] != audit->nr_frames)
 		return "a frame of no anon";

@@ -27,6 +27,13 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_vm_init(struct mmk_vm *vm,
     struct mmk_phys *phys, struct mmk_pmap_sys *pmap_sys,
     const struct mmk_backing *backing);
 
+/*
+ * mmk_vm_drain: frames that only cached small structures keep, back to phys:
+ * mmk_pool_drain for every pool of the vm's and of its pmap_sys. For a kernel
+ * that is short of memory. locks: none is held.
+ */
+MMK_API void mmk_vm_drain(struct mmk_vm *vm);
+
 /* pre: no map and no object is left. Gives every frame back. */
 MMK_API void mmk_vm_fini(struct mmk_vm *vm);
 
@@ -48,6 +55,14 @@ mmk__vm_node_free(void *ctx, void *node)
 	mmk_pool_free(ctx, node);
 }
 
+MMK_PRIVATE void
+mmk__vm_pool_init(struct mmk_vm *vm, struct mmk_pool *pool, const char *name,
+    size_t item_bytes)
+{
+	mmk_pool_init(pool, vm->phys, name, item_bytes);
+	mmk_pool_use_caches(pool, &vm->pmap_sys->cache_pool);
+}
+
 MMK_API enum mmk_err
 mmk_vm_init(struct mmk_vm *vm, struct mmk_phys *phys,
     struct mmk_pmap_sys *pmap_sys, const struct mmk_backing *backing)
@@ -63,15 +78,15 @@ mmk_vm_init(struct mmk_vm *vm, struct mmk_phys *phys,
 	vm->pmap_sys = pmap_sys;
 	vm->backing = backing;
 	vm->zero_frame = zero_frame;
-	mmk_pool_init(&vm->node_pool, phys, "btree node",
+	mmk__vm_pool_init(vm, &vm->node_pool, "btree node",
 	    MMK_BTREE_NODE_BYTES);
-	mmk_pool_init(&vm->slots_pool, phys, "amap node",
+	mmk__vm_pool_init(vm, &vm->slots_pool, "amap node",
 	    sizeof(struct mmk_slots_node));
-	mmk_pool_init(&vm->anon_pool, phys, "anon", sizeof(struct mmk_anon));
-	mmk_pool_init(&vm->amap_pool, phys, "amap", sizeof(struct mmk_amap));
-	mmk_pool_init(&vm->object_pool, phys, "object",
+	mmk__vm_pool_init(vm, &vm->anon_pool, "anon", sizeof(struct mmk_anon));
+	mmk__vm_pool_init(vm, &vm->amap_pool, "amap", sizeof(struct mmk_amap));
+	mmk__vm_pool_init(vm, &vm->object_pool, "object",
 	    sizeof(struct mmk_object));
-	mmk_pool_init(&vm->entry_pool, phys, "entry",
+	mmk__vm_pool_init(vm, &vm->entry_pool, "entry",
 	    sizeof(struct mmk_entry));
 	vm->map_nodes.alloc = mmk__vm_node_alloc;
 	vm->map_nodes.free = mmk__vm_node_free;
@@ -80,6 +95,19 @@ mmk_vm_init(struct mmk_vm *vm, struct mmk_phys *phys,
 	mmk_list_init(&vm->maps);
 	mmk_list_init(&vm->objects);
 	return MMK_OK;
+}
+
+MMK_API void
+mmk_vm_drain(struct mmk_vm *vm)
+{
+	mmk_pool_drain(&vm->entry_pool);
+	mmk_pool_drain(&vm->object_pool);
+	mmk_pool_drain(&vm->amap_pool);
+	mmk_pool_drain(&vm->anon_pool);
+	mmk_pool_drain(&vm->slots_pool);
+	mmk_pool_drain(&vm->node_pool);
+	mmk_pool_drain(&vm->pmap_sys->rmap_pool);
+	mmk_pool_drain(&vm->pmap_sys->cache_pool);
 }
 
 MMK_API void

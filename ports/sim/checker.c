@@ -84,6 +84,12 @@ sim_unpoison(const void *ptr, size_t bytes)
 }
 
 void
+sim_recall(const void *ptr, size_t bytes)
+{
+	sim_checker_forget(ptr, bytes);
+}
+
+void
 sim_pool_create(const void *owner)
 {
 	VALGRIND_CREATE_MEMPOOL(owner, 0, 0);

@@ -93,6 +93,7 @@ void sim_tlb_shootdown(void *pmap, uint64_t space, uint64_t cpu_bits,
 
 void sim_poison(const void *ptr, size_t bytes);
 void sim_unpoison(const void *ptr, size_t bytes);
+void sim_recall(const void *ptr, size_t bytes);
 void sim_pool_create(const void *owner);
 void sim_pool_destroy(const void *owner);
 void sim_item_alloc(const void *owner, const void *ptr, size_t bytes);
@@ -143,6 +144,7 @@ void sim_item_free(const void *owner, const void *ptr, size_t bytes);
 
 #define MMKIT_POISON(ptr, bytes) sim_poison(ptr, (size_t)(bytes))
 #define MMKIT_UNPOISON(ptr, bytes) sim_unpoison(ptr, (size_t)(bytes))
+#define MMKIT_RECALL(ptr, bytes) sim_recall(ptr, (size_t)(bytes))
 #define MMKIT_POOL_CREATE(owner) sim_pool_create(owner)
 #define MMKIT_POOL_DESTROY(owner) sim_pool_destroy(owner)
 #define MMKIT_ITEM_ALLOC(owner, ptr, bytes) \

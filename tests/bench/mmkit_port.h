@@ -25,7 +25,16 @@ extern unsigned char *bench_ram;
 	((uint64_t)((const unsigned char *)(ptr) - bench_ram))
 #define MMKIT_PANIC(msg) (fputs(msg "\n", stderr), abort())
 #define MMKIT_CPU_COUNT() 2u
+#ifdef BENCH_THREADS
+extern _Thread_local unsigned bench_cpu;
+#define MMKIT_CPU_ID() bench_cpu
+#else
 #define MMKIT_CPU_ID() 0u
+#endif
+#ifdef BENCH_EXCLUSIVE
+#define MMKIT_CPU_ENTER() ((uintptr_t)0)
+#define MMKIT_CPU_LEAVE(state) ((void)(state))
+#endif
 #define MMKIT_CPU_MAX 64
 #define MMKIT_TLB_SHOOTDOWN(pmap, start_va, end_va) \
 	((void)(pmap), (void)(start_va), (void)(end_va))
