@@ -36,7 +36,8 @@
  * I1      loaded and previous are different; a magazine is in one cache or in
  *         the depot; `previous` and those of the depot are full or empty
  * I2      the depot has as many magazines as there are caches
- * I3      items taken from slabs == items with users + items in magazines
+ * I3      an item in a magazine was taken from its slab, is free, and is in no
+ *         other magazine
  *                                            all tested by: mmk_pool_check
  */
 #ifndef MMKIT_KVA_POOL_H

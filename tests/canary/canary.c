@@ -60,7 +60,7 @@ Test(canary, an_uninitialised_read)
 }
 
 static struct mmk_phys phys;
-static struct mmk_pool pool;
+static struct mmk_pool cache_pool, pool;
 
 static void
 boot(void)
@@ -71,10 +71,23 @@ boot(void)
 	sim_boot(&machine);
 	config.spans = sim_spans(&config.nr_spans);
 	cr_assert_eq(mmk_phys_init(&phys, &config), MMK_OK);
+	mmk_pool_init_caches(&cache_pool, &phys);
 	mmk_pool_init(&pool, &phys, "canary", 48);
+	mmk_pool_use_caches(&pool, &cache_pool);
 }
 
 /* valgrind, asan: through the port's poisoning */
+Test(canary, an_overrun_in_a_pool)
+{
+	volatile int *item;
+
+	boot();
+	item = mmk_pool_alloc(&pool);
+	cr_assert_not_null(item);
+	sink = item[12];
+}
+
+/* valgrind, asan: the item lies in a magazine */
 Test(canary, a_use_after_free_in_a_pool)
 {
 	volatile int *item;
