@@ -27,7 +27,7 @@
  *         has no lock: only its own CPU can empty it.
  * COST    alloc, free: O(1), no shared memory, without MMKIT_CPU_ENTER one lock
  *         of this CPU's; once in MMK_MAGAZINE_ITEMS and more the slabs' lock,
- *         for O(MMK_MAGAZINE_ITEMS) steps. A pool is 250 bytes and a pointer
+ *         for O(MMK_MAGAZINE_ITEMS) steps. A pool is 160 bytes and a pointer
  *         for each of MMKIT_CPU_MAX; a cache under half a KiB for each CPU that
  *         uses the pool. At most 3 * MMK_MAGAZINE_ITEMS items a CPU lie idle.
  * SOURCE  Bonwick and Adams, USENIX 2001; differs: the depot has one magazine
