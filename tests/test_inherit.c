@@ -255,3 +255,35 @@ Test(inherit, S2_10_entries_of_one_layer_have_one_layer_in_the_child)
 {
 	vm_both(one_twin);
 }
+
+/* ---- what is left behind ---------------------------------------------- */
+
+static uint64_t
+pool_pages(void)
+{
+	struct mmk_phys_stats stats;
+
+	mmk_phys_stats_read(&t.phys, &stats);
+	return stats.nr_used_pages[MMK_USE_POOL];
+}
+
+Test(inherit, vm_drain_gives_back_what_small_structures_left)
+{
+	uint64_t nr_full, nr_idle;
+
+	vm_boot(SIM_ARCH_X86_64);
+	vm_space(0);
+	mmk_vm_drain(&t.vm);
+	nr_idle = pool_pages();
+	vm_mmap(0, VA, 512, RW, ANON_PRIVATE | MMK_MAP_FIXED, NULL, 0);
+	for (uint64_t i = 0; i < 512; i++)
+		vm_put(0, VA + i * PAGE, 1);
+	nr_full = pool_pages();
+	vm_munmap(0, VA, 512);
+	cr_assert_gt(pool_pages(), nr_idle, "caches and empty slabs");
+	mmk_vm_drain(&t.vm);
+	/* The caches themselves stay, and the vm's zero object. */
+	cr_assert_leq(pool_pages(), nr_idle + 3);
+	cr_assert_lt(pool_pages(), nr_full / 2);
+	vm_end();
+}

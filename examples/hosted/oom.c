@@ -98,7 +98,11 @@ reap_doomed(const struct mm *mm)
 bool
 make_room(const struct mm *mm)
 {
-	return file_reclaim() > 0 || reap_doomed(mm);
+	bool has_room = file_reclaim() > 0 || reap_doomed(mm);
+
+	/* What went has left small structures behind, in the pools. */
+	mmk_vm_drain(&machine.vm);
+	return has_room;
 }
 
 void
