@@ -33,6 +33,29 @@ Test(pool_options, items_are_apart_by_the_redzone)
 	put_many((void **)items, 2);
 }
 
+/* The multiplication that stands for a division is exact. */
+Test(pool_options, every_offset_knows_its_item)
+{
+	struct mmk_slabs s;
+
+	for (size_t bytes = 1; bytes <= MMK_PAGE_BYTES - MMK_SLAB_HEADER_BYTES;
+	     bytes += bytes < 200 ? 5 : 137) {
+		mmk_slabs_init(&s, &phys, "shape", bytes);
+		cr_assert_leq(s.first_bytes +
+		    s.items_per_slab * s.stride_bytes, s.mask + 1);
+		for (size_t at = 0; at <= s.mask; at++) {
+			uint64_t i = mmk__slab_index(&s, at);
+
+			if (at >= s.first_bytes)
+				cr_assert_eq(i, (at - s.first_bytes) /
+				    s.stride_bytes);
+			else
+				cr_assert(i >= s.items_per_slab ||
+				    i * s.stride_bytes + s.first_bytes != at);
+		}
+	}
+}
+
 Test(pool_options, every_byte_of_an_item_may_be_written)
 {
 	void *items[100];
