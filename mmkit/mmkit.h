@@ -24,11 +24,13 @@
 #include "base/btree_gap.h"
 #include "base/btree.h"
 
-/* phys: frames */
+/* phys: frames, who may have how many, and the names of such rights */
 #include "phys/table.h"
 #include "phys/buddy.h"
 #include "phys/store.h"
 #include "phys/frame.h"
+#include "phys/handle.h"
+#include "phys/control.h"
 
 /* kva: small objects */
 #include "kva/slab.h"

@@ -219,7 +219,9 @@ enum mmk_rank {
 	MMK_RANK_QUEUE, /* reserved: page queues; no lock has it yet */
 	MMK_RANK_RMAP,  /* one bucket of the reverse map */
 	MMK_RANK_PMAP,
-	MMK_RANK_CONTROL, /* a tree of memory controls; a table of handles */
+	MMK_RANK_CONTROL, /* a tree of memory controls */
+	MMK_RANK_HANDLES, /* all tables of handles: who made what of what */
+	MMK_RANK_HANDLE_TABLE,
 	MMK_RANK_POOL_CPU, /* what a CPU has of a pool */
 	MMK_RANK_POOL,
 	MMK_RANK_PIN, /* the list of pins that expire */
