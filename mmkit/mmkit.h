@@ -23,6 +23,7 @@
 #include "base/btree_node.h"
 #include "base/btree_gap.h"
 #include "base/btree.h"
+#include "base/treap.h"
 
 /* phys: frames, who may have how many, and the names of such rights */
 #include "phys/table.h"
@@ -32,9 +33,10 @@
 #include "phys/handle.h"
 #include "phys/control.h"
 
-/* kva: small objects */
+/* kva: small objects, ranges of addresses */
 #include "kva/slab.h"
 #include "kva/pool.h"
+#include "kva/range.h"
 
 /* pmap: translations */
 #include "pmap/table.h"

@@ -222,6 +222,7 @@ enum mmk_rank {
 	MMK_RANK_CONTROL, /* a tree of memory controls */
 	MMK_RANK_HANDLES, /* all tables of handles: who made what of what */
 	MMK_RANK_HANDLE_TABLE,
+	MMK_RANK_RANGE,   /* the ranges of one segment */
 	MMK_RANK_POOL_CPU, /* what a CPU has of a pool */
 	MMK_RANK_POOL,
 	MMK_RANK_PIN, /* the list of pins that expire */
