@@ -37,6 +37,8 @@
 #include "kva/slab.h"
 #include "kva/pool.h"
 #include "kva/range.h"
+#include "kva/saved.h"
+#include "kva/segment.h"
 
 /* pmap: translations */
 #include "pmap/table.h"
