@@ -68,3 +68,4 @@
 
 /* face: what system calls want */
 #include "face/mapping.h"
+#include "face/task.h"
