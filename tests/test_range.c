@@ -646,7 +646,8 @@ TestSuite(range_bugs, .init = begin);
 Test(range_bugs, a_size_that_is_no_multiple_of_the_granule, .signal = SIGABRT)
 {
 	struct mmk_ranges other;
-	enum mmk_err err = mmk_range_init(&other, &reserve, 0, GRANULE + 1, GRANULE);
+	enum mmk_err err = mmk_range_init(&other, &reserve, 0, GRANULE + 1,
+	    GRANULE);
 
 	(void)err;
 }
@@ -654,8 +655,8 @@ Test(range_bugs, a_size_that_is_no_multiple_of_the_granule, .signal = SIGABRT)
 Test(range_bugs, a_range_that_wraps, .signal = SIGABRT)
 {
 	struct mmk_ranges other;
-	enum mmk_err err = mmk_range_init(&other, &reserve, UINT64_MAX - GRANULE + 2,
-	    GRANULE, GRANULE);
+	enum mmk_err err = mmk_range_init(&other, &reserve,
+	    UINT64_MAX - GRANULE + 2, GRANULE, GRANULE);
 
 	(void)err;
 }

@@ -654,6 +654,117 @@ Test(segment, check_sees_a_planted_fault)
 	end_task(one);
 }
 
+/* ---- against a map of owners --------------------------------------------- */
+
+enum { NR_TASKS = 2, SPACE = 48, NR_SEGMENTS = 12 };
+
+static struct mmk_descriptor *descriptors[NR_TASKS];
+static struct mmk_segment *segments[NR_TASKS][NR_SEGMENTS];
+static unsigned owner[NR_TASKS][SPACE]; /* of a granule: segment + 1, or 0 */
+
+static mmk_va
+granule_va(unsigned i)
+{
+	return TOP - (SPACE - i) * GRANULE; /* the space ends at the limit */
+}
+
+/* May [first, first + nr) become a segment's? */
+static enum mmk_err
+oracle_claim(unsigned t, unsigned first, unsigned nr, unsigned name)
+{
+	if (nr == 0 || first + nr > SPACE)
+		return MMK_ERR_INVAL;
+	for (unsigned i = 0; i < nr; i++)
+		if (owner[t][first + i] != 0)
+			return MMK_ERR_EXIST;
+	for (unsigned i = 0; i < nr; i++)
+		owner[t][first + i] = name;
+	return MMK_OK;
+}
+
+static void
+prop_create(unsigned t, unsigned n, unsigned first, unsigned nr)
+{
+	struct mmk_segment_args args = { "p", granule_va(first), nr * GRANULE,
+		nr & 1 };
+
+	if (segments[t][n] != NULL)
+		return;
+	cr_assert_eq(mmk_segment_create(descriptors[t], &args,
+	                 &segments[t][n]),
+	    oracle_claim(t, first, nr, n + 1));
+}
+
+static void
+prop_grow(unsigned t, unsigned n, unsigned nr)
+{
+	struct mmk_segment *segment = segments[t][n];
+	unsigned end_granule;
+
+	if (segment == NULL)
+		return;
+	end_granule = SPACE - (unsigned)((TOP - segment->end_va) / GRANULE);
+	cr_assert_eq(mmk_segment_grow(segment, nr * GRANULE),
+	    oracle_claim(t, end_granule, nr, n + 1));
+}
+
+static void
+prop_clean(unsigned t, unsigned n)
+{
+	if (segments[t][n] == NULL)
+		return;
+	mmk_segment_clean(segments[t][n]);
+	segments[t][n] = NULL;
+	for (unsigned i = 0; i < SPACE; i++)
+		owner[t][i] = owner[t][i] == n + 1 ? 0 : owner[t][i];
+}
+
+/* Each granule belongs to the segment that the map of owners names. */
+static void
+prop_compare(unsigned t)
+{
+	MMKIT_MUTEX_LOCK(&descriptors[t]->mutex);
+	for (unsigned i = 0; i < SPACE; i++) {
+		mmk_va va = granule_va(i);
+		unsigned name = owner[t][i];
+		struct mmk_segment *found =
+		    mmk_segment_find_locked(descriptors[t], va);
+
+		if (found != NULL && found->start_va > va)
+			found = NULL;
+		cr_assert_eq(found, name == 0 ? NULL : segments[t][name - 1]);
+	}
+	MMKIT_MUTEX_UNLOCK(&descriptors[t]->mutex);
+}
+
+Test(segment, prop_agrees_with_a_map_of_owners)
+{
+	uint64_t seed = mmk_test_seed(), start_seed = seed;
+
+	memset(segments, 0, sizeof segments);
+	memset(owner, 0, sizeof owner);
+	for (unsigned t = 0; t < NR_TASKS; t++)
+		descriptors[t] = task(t);
+	for (unsigned step = 0; step < mmk_test_steps(4000); step++) {
+		unsigned t = (unsigned)(mmk_test_random(&seed) % NR_TASKS);
+		unsigned n = (unsigned)(mmk_test_random(&seed) % NR_SEGMENTS);
+		unsigned i = (unsigned)(mmk_test_random(&seed) % SPACE);
+		unsigned dice = (unsigned)(mmk_test_random(&seed) % 10);
+
+		if (dice < 4)
+			prop_create(t, n, i, i % 6);
+		else if (dice < 7)
+			prop_grow(t, n, i % 5);
+		else
+			prop_clean(t, n);
+		prop_compare(t);
+		cr_assert(mmk_descriptor_check(descriptors[t]),
+		    "seed %llu step %u", (unsigned long long)start_seed, step);
+	}
+	for (unsigned t = 0; t < NR_TASKS; t++)
+		end_task(descriptors[t]);
+}
+
 /* ---- threads ------------------------------------------------------------- */
 
 static void *

@@ -68,7 +68,7 @@ struct mmk_task_config {
 	/* phys: that of pmap_sys. max_va: 0, or at most mmk_pt_va_limit. */
 	struct mmk_segment_config segments;
 	struct mmk_pmap_sys *pmap_sys;
-	/* Where does the kernel's own half of the table lead? NULL: not said. */
+	/* Where the kernel's own half of the table leads; NULL: not said. */
 	bool (*kernel_phys)(void *ctx, mmk_va va, mmk_pa *pa_out);
 	void *ctx;
 };
@@ -116,19 +116,19 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_task_detach(struct mmk_tasks *tasks,
  * flags    MMK_PROT_*, and MMK_PMAP_DEVICE if so. What a task of user privilege
  *          maps, user mode may use.
  * pre      pages of RAM among the extents are held by the caller.
- * errors   MMK_ERR_NOENT: no allocated range starts at va; without an allocator,
- *          va is not in the segment. MMK_ERR_EXIST: it is mapped, or a table
- *          has a translation there. MMK_ERR_INVAL: flags, extents, longer than
- *          the range, or a page of RAM that is free. MMK_ERR_NOMEM.
- *          Nothing changed.
+ * errors   MMK_ERR_NOENT: no allocated range starts at va; or, without an
+ *          allocator, va is not in the segment. MMK_ERR_EXIST: it is mapped,
+ *          or a table has a translation there. MMK_ERR_INVAL: flags, extents,
+ *          longer than the range, or a page of RAM that is free.
+ *          MMK_ERR_NOMEM. Nothing changed.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_task_map(struct mmk_tasks *tasks,
     struct mmk_segment *segment, mmk_va va,
     const struct mmk_saved_extent *extents, size_t nr_extents, unsigned flags);
 
 /*
- * mmk_task_unmap: what mmk_task_map did at `va` is undone: gone from all tables,
- * flushed, and then the pages are let go. The range is allocated again.
+ * mmk_task_unmap: what mmk_task_map did at `va` is undone: gone from all
+ * tables, flushed, and then the pages are let go. The range is allocated again.
  *
  * errors   MMK_ERR_NOENT: no mapping starts there; nothing changed.
  */
@@ -421,7 +421,7 @@ mmk__task_leave_cpu(struct mmk_tasks *tasks, unsigned cpu,
 
 /* ---- map and unmap ------------------------------------------------------- */
 
-/* May they be mapped? Addresses that no table can hold may not, nor free RAM. */
+/* May they be mapped? Not what no table can hold, and not RAM that is free. */
 MMK_PRIVATE bool
 mmk__task_extents_are_good(const struct mmk_tasks *tasks,
     const struct mmk_saved_extent *extents, size_t nr_extents)

@@ -82,7 +82,7 @@ struct mmk_ranges {
 	uint64_t end;                      /* [L] */
 	MMKIT_LOCK_T lock;
 	struct mmk_treap by_start;         /* [L] all, key (start, 0) */
-	struct mmk_treap by_bytes;         /* [L] the free, key (bytes, start) */
+	struct mmk_treap by_bytes;         /* [L] free: key (bytes, start) */
 	uint64_t nr_ranges[MMK_RANGE_STATE_MAX];   /* [L] */
 	uint64_t state_bytes[MMK_RANGE_STATE_MAX]; /* [L] */
 };

@@ -74,14 +74,14 @@ struct mmk_descriptor {
 /* What all descriptors of one machine share. */
 struct mmk_segment_sys {
 	uint64_t granule_bytes;           /* [I] */
-	mmk_va max_va;                    /* [I] where segments end at the latest */
+	mmk_va max_va;                    /* [I] no segment ends above */
 	struct mmk_pool descriptor_pool;
 	struct mmk_pool segment_pool;
 	struct mmk_pool saved_pool;       /* of struct mmk_saved_run */
 	struct mmk_pool range_pool;       /* unless config.memory was given */
 	struct mmk_range_reserve reserve; /* of every segment's ranges */
 	struct mmk_descriptor kernel;     /* the static one: no task's */
-	struct mmk_segment *heap;         /* [a] the kernel's ".heap", or NULL */
+	struct mmk_segment *heap;         /* [a] kernel's ".heap", or NULL */
 	MMKIT_MUTEX_T mutex;
 	struct mmk_list descriptors;      /* [S] but the kernel's */
 };
@@ -161,10 +161,10 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_segment_create(
     struct mmk_segment **segment_out);
 
 /*
- * mmk_segment_clean: forget the segment: its ranges, in whatever state, and what
- * is saved. Page tables stay as they are, and the references of pages mapped in
- * it stay held: mmk_task_unmap_all comes before, or they are given up by hand.
- * pre: nobody else uses it.
+ * mmk_segment_clean: forget the segment: its ranges, in whatever state, and
+ * what is saved. Page tables stay as they are, and the references of pages
+ * mapped in it stay held: mmk_task_unmap_all comes before, or they are given up
+ * by hand. pre: nobody else uses it.
  */
 MMK_API void mmk_segment_clean(struct mmk_segment *segment);
 
@@ -212,8 +212,8 @@ MMK_API struct mmk_segment *mmk_segment_find_locked(
  * from allocated to mapped; the mapping may be shorter than it.
  *
  * locks    descriptor->mutex held
- * errors   MMK_ERR_NOENT: no allocated range starts at va; without an allocator,
- *          va is not in the segment. The others are those of mmk_saved_insert,
+ * errors   MMK_ERR_NOENT: no allocated range starts at va; or, without an
+ *          allocator, va is not in the segment. The others are those of mmk_saved_insert,
  *          with the end of the range or of the segment. Nothing changed.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_segment_save_locked(
@@ -232,7 +232,7 @@ mmk_segment_bytes(const struct mmk_segment *segment)
 	return MMKIT_ATOMIC_LOAD(&segment->end_va) - segment->start_va;
 }
 
-/* Walks every segment, range and mapping. locks: takes and drops the mutexes. */
+/* Walk every segment, range and mapping. locks: take and drop the mutexes. */
 MMK_API bool mmk_descriptor_check(struct mmk_descriptor *descriptor);
 MMK_API bool mmk_segment_sys_check(struct mmk_segment_sys *sys);
 
