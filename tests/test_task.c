@@ -489,6 +489,29 @@ TEST_FORMATS(task, mapping_a_loaded_segment_reaches_every_table_or_none)
 	put(pa);
 }
 
+TEST_FORMATS(task, a_switch_costs_no_faults_for_reading)
+{
+	struct mmk_descriptor *one = task(1);
+	struct mmk_segment *segment = segment_at(one, BASE, GRANULE, false);
+	mmk_pa pa = new_pages(2);
+	struct sim_counters before, after;
+
+	map(segment, BASE, pa, 4);
+	sim_counters(&before);
+	for (unsigned i = 0; i < 3; i++) {
+		load(0, segment);
+		for (unsigned page = 0; page < 4; page++)
+			cr_assert_eq(get_word(0, BASE + page * PAGE), 0);
+		unload(0, segment);
+	}
+	sim_counters(&after);
+	cr_assert_eq(after.nr_faults, before.nr_faults);
+	cr_assert_eq(mmk_frame_of_pa(&phys, pa)->flags & MMK_FRAME_MODIFIED, 0,
+	    "read only");
+	end_task(one);
+	put(pa);
+}
+
 TEST_FORMATS(task, bad_flags_and_free_pages_are_refused)
 {
 	struct mmk_descriptor *one = task(1);

@@ -14,9 +14,11 @@
  *           unmap    saved -> nothing, and out of every table
  *
  *         A page of RAM is claimed (one reference) as long as it is mapped,
- *         loaded or not; other addresses are nobody's. Modified and referenced
- *         belong to the page and outlive unloading. Translations are wired:
- *         no fault brings them back.
+ *         loaded or not; other addresses are nobody's. Modified belongs to the
+ *         page and outlives unloading. Translations are wired, because no fault
+ *         brings them back, and count as accessed from the start: nobody looks
+ *         for pages to take among them, and a CPU that leaves these bits to
+ *         software would fault at each page after each switch.
  *
  *         For those who know Andromeda's VM manager:
  *
@@ -531,7 +533,7 @@ mmk_task_map(struct mmk_tasks *tasks, struct mmk_segment *segment, mmk_va va,
 	if ((flags & ~(MMK_PROT_ALL | MMK_PMAP_DEVICE)) != 0 ||
 	    (flags & MMK_PROT_ALL) == 0)
 		return MMK_ERR_INVAL;
-	flags |= MMK_PMAP_WIRED;
+	flags |= MMK_PMAP_WIRED | MMK_PMAP_ACCESSED;
 	if (descriptor->privilege == MMK_PRIVILEGE_USER)
 		flags |= MMK_PMAP_USER;
 	MMKIT_MUTEX_LOCK(&descriptor->mutex);
@@ -767,7 +769,7 @@ mmk__task_check_run(struct mmk_pmap *live, const struct mmk_saved_run *run)
 
 		if (!mmk_pmap_query(live, va, &found) ||
 		    found.pa + (va - found.va) != run->pa + (va - start_va) ||
-		    (run->flags & ~found.flags) != 0)
+		    (run->flags & ~(found.flags | MMK_PMAP_ACCESSED)) != 0)
 			return false;
 	}
 	return true;
