@@ -47,6 +47,15 @@ oracle_collides(void)
 	return false;
 }
 
+/* One operation in four runs out of memory somewhere, if it gets so far. */
+static void
+prop_may_fail(uint64_t *seed)
+{
+	uint64_t dice = mmk_test_random(seed) % 32;
+
+	sim_fail_at(dice < 8 ? dice + 1 : 0);
+}
+
 static void
 prop_map(uint64_t *seed, unsigned t, unsigned part)
 {
@@ -71,9 +80,11 @@ prop_map(uint64_t *seed, unsigned t, unsigned part)
 	}
 	if (wanted == MMK_OK && oracle_collides())
 		wanted = MMK_ERR_EXIST;
+	prop_may_fail(seed);
 	err = mmk_task_map(&tasks, segments[t][part], page_va(part, page),
 	    extents, nr, RW);
-	cr_assert_eq(err, wanted);
+	sim_fail_at(0);
+	cr_assert(err == wanted || err == MMK_ERR_NOMEM);
 	if (err == MMK_OK)
 		length[t][part][page] = (int)nr;
 	else
@@ -95,21 +106,22 @@ prop_unmap(uint64_t *seed, unsigned t, unsigned part)
 }
 
 static void
-prop_load(unsigned t, unsigned part, unsigned cpu)
+prop_load(uint64_t *seed, unsigned t, unsigned part, unsigned cpu)
 {
-	enum mmk_err wanted = MMK_OK;
+	enum mmk_err err, wanted = MMK_OK;
+	bool was_on = is_on[t][part][cpu];
 
-	if (is_on[t][part][cpu]) {
+	is_on[t][part][cpu] = true;
+	if (was_on)
 		wanted = MMK_ERR_BUSY;
-	} else {
-		is_on[t][part][cpu] = true;
-		if (oracle_collides()) {
-			wanted = MMK_ERR_EXIST;
-			is_on[t][part][cpu] = false;
-		}
-	}
-	cr_assert_eq(mmk_task_segment_load(&tasks, cpu, segments[t][part]),
-	    wanted);
+	else if (oracle_collides())
+		wanted = MMK_ERR_EXIST;
+	prop_may_fail(seed);
+	err = mmk_task_segment_load(&tasks, cpu, segments[t][part]);
+	sim_fail_at(0);
+	cr_assert(err == wanted || err == MMK_ERR_NOMEM);
+	if (err != MMK_OK)
+		is_on[t][part][cpu] = was_on;
 }
 
 static void
@@ -168,7 +180,7 @@ TEST_FORMATS(task_prop, prop_every_cpu_sees_what_is_loaded_there)
 		else if (dice < 5)
 			prop_unmap(&seed, t, part);
 		else if (dice < 8)
-			prop_load(t, part, cpu);
+			prop_load(&seed, t, part, cpu);
 		else
 			prop_unload(t, part, cpu);
 		prop_compare();
@@ -180,6 +192,116 @@ TEST_FORMATS(task_prop, prop_every_cpu_sees_what_is_loaded_there)
 		end_task(descriptors[t]);
 	for (unsigned i = 0; i < NR_FRAMES; i++)
 		put(frames[i]);
+}
+
+/* ---- the heap, against a map of owners ----------------------------------- */
+
+enum { NR_CLIENTS = 12, NR_GRANULES = 64, CLIENT_PAGES = 9 };
+
+struct client {
+	mmk_va va; /* 0: has nothing */
+	unsigned nr_pages;
+	bool is_mapped; /* to frames[0] and what follows it */
+};
+
+static struct client clients[NR_CLIENTS];
+static unsigned char heap_owner[NR_GRANULES];
+
+/* A client gets addresses, or gives them back: nobody else has them. */
+static void
+heap_mark(unsigned n, bool gets)
+{
+	uint64_t first = (clients[n].va - HEAP_VA) / GRANULE;
+	uint64_t nr = (clients[n].nr_pages + 3) / 4;
+
+	for (uint64_t i = first; i < first + nr; i++) {
+		cr_assert_eq(heap_owner[i], gets ? 0 : n + 1);
+		heap_owner[i] = (unsigned char)(gets ? n + 1 : 0);
+	}
+}
+
+static void
+heap_step(uint64_t *seed, mmk_pa pa)
+{
+	unsigned n = (unsigned)(mmk_test_random(seed) % NR_CLIENTS);
+	struct client *client = &clients[n];
+	enum mmk_err err;
+
+	prop_may_fail(seed);
+	if (client->va == 0) {
+		client->nr_pages =
+		    1 + (unsigned)(mmk_test_random(seed) % CLIENT_PAGES);
+		client->is_mapped = mmk_test_random(seed) % 2 == 0;
+		err = client->is_mapped
+		    ? mmk_task_heap_map(&tasks, pa, client->nr_pages * PAGE, 0,
+		        &client->va)
+		    : mmk_segment_heap_alloc(&tasks.segments,
+		        client->nr_pages * PAGE, &client->va);
+		if (err == MMK_OK)
+			heap_mark(n, true);
+		else
+			cr_assert(client->va == 0 &&
+			    (err == MMK_ERR_NOMEM || err == MMK_ERR_NOSPACE));
+	} else {
+		err = client->is_mapped
+		    ? mmk_segment_heap_free(&tasks.segments, client->va)
+		    : mmk_task_heap_unmap(&tasks, client->va);
+		cr_assert_eq(err,
+		    client->is_mapped ? MMK_ERR_BUSY : MMK_ERR_NOENT);
+		err = client->is_mapped
+		    ? mmk_task_heap_unmap(&tasks, client->va)
+		    : mmk_segment_heap_free(&tasks.segments, client->va);
+		cr_assert_eq(err, MMK_OK, "giving back needs no memory");
+		heap_mark(n, false);
+		client->va = 0;
+	}
+	sim_fail_at(0);
+}
+
+static void
+heap_compare(void)
+{
+	for (unsigned n = 0; n < NR_CLIENTS; n++)
+		for (unsigned i = 0; clients[n].va != 0 &&
+		     i < clients[n].nr_pages; i++) {
+			uint64_t word = get_word(n % NR_CPUS,
+			    clients[n].va + i * PAGE);
+
+			cr_assert_eq(word, clients[n].is_mapped
+			        ? (uint64_t)i + 1
+			        : UINT64_MAX);
+		}
+}
+
+TEST_FORMATS(task_prop, prop_the_heap_agrees_with_a_map_of_owners)
+{
+	uint64_t seed = mmk_test_seed(), start_seed = seed;
+	mmk_pa pa = new_pages(4);
+
+	memset(clients, 0, sizeof clients);
+	memset(heap_owner, 0, sizeof heap_owner);
+	for (unsigned i = 0; i < CLIENT_PAGES; i++)
+		*(uint64_t *)MMKIT_PHYS_TO_PTR(pa + i * PAGE) = i + 1;
+	kernel_mode(true);
+	for (unsigned step = 0; step < mmk_test_steps(1000); step++) {
+		heap_step(&seed, pa);
+		heap_compare();
+		if (step % 32 == 0)
+			cr_assert(mmk_task_check(&tasks), "seed %llu step %u",
+			    (unsigned long long)start_seed, step);
+		cr_assert_eq(mmk_range_refill(&tasks.segments.reserve),
+		    MMK_OK);
+	}
+	for (unsigned n = 0; n < NR_CLIENTS; n++)
+		if (clients[n].va != 0)
+			cr_assert_eq(clients[n].is_mapped
+			        ? mmk_task_heap_unmap(&tasks, clients[n].va)
+			        : mmk_segment_heap_free(&tasks.segments,
+			            clients[n].va),
+			    MMK_OK);
+	cr_assert_eq(heap->ranges.nr_ranges[MMK_RANGE_FREE], 1);
+	kernel_mode(false);
+	put(pa);
 }
 
 /* ---- threads ------------------------------------------------------------- */

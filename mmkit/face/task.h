@@ -95,6 +95,8 @@ MMK_API void mmk_task_fini(struct mmk_tasks *tasks);
  * mmk_task_attach: `pmap` is the live table of `cpu` from now on. Whether the
  * CPU has it active is the kernel's business.
  *
+ * pre      whoever else enters translations there does so where no segment is
+ *          being mapped or loaded at that moment.
  * errors   MMK_ERR_INVAL: no such CPU. MMK_ERR_EXIST: the CPU has one, or it is
  *          another CPU's. Nothing changed.
  */
