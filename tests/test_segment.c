@@ -571,8 +571,9 @@ static struct picture
 look(const struct mmk_descriptor *descriptor)
 {
 	return (struct picture){ descriptor->segments.nr_nodes,
-		mmk_pool_nr_used(&sys.segment_pool), mmk_pool_nr_used(&sys.saved_pool),
-		sys.reserve.nr_used, mmk_pool_nr_used(&sys.descriptor_pool) };
+		mmk_pool_nr_used(&sys.segment_pool),
+		mmk_pool_nr_used(&sys.saved_pool), sys.reserve.nr_used,
+		mmk_pool_nr_used(&sys.descriptor_pool) };
 }
 
 Test(segment, every_allocation_may_fail)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * mmkit/kva/segment.h: what a task's address space is made of, for kernels
- * that lay it out by hand
+ * mmkit/kva/segment.h: address spaces that are laid out by hand
  *
  * WHAT    A task has a descriptor, a descriptor has segments, and a segment may
  *         be divided into ranges (range.h) by an allocator of its own:
