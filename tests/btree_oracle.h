@@ -174,7 +174,7 @@ assert_range(const struct mmk_range *range, unsigned i)
 	    (unsigned long long)start_seed);
 }
 
-/* The tree holds what the oracle holds, walked in all three ways. */
+/* The tree holds what the oracle holds, walked in all four ways. */
 static inline void
 assert_same(void)
 {
@@ -189,7 +189,10 @@ assert_same(void)
 	     more = mmk_btree_next(&cursor, &range))
 		assert_range(&range, i++);
 	cr_assert_eq(i, nr_known);
-	i = 0;
+	for (bool more = mmk_btree_prev(&cursor, &range); more;
+	     more = mmk_btree_prev(&cursor, &range))
+		assert_range(&range, --i);
+	cr_assert_eq(i, 0);
 	for (bool more = mmk_btree_find_ge(&tree, 0, &range); more;
 	     more = mmk_btree_find_above(&tree, range.last, &range))
 		assert_range(&range, i++);

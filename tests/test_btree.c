@@ -23,6 +23,7 @@ Test(btree, empty_tree_finds_nothing_and_leaves_out_alone)
 	cr_assert(!mmk_btree_find_above(&tree, 0, &range));
 	cr_assert(!mmk_btree_seek(&tree, 0, &cursor, &range));
 	cr_assert(!mmk_btree_next(&cursor, &range));
+	cr_assert(!mmk_btree_prev(&cursor, &range));
 	cr_assert_eq(range.start, 1);
 	cr_assert_eq(range.last, 2);
 	cr_assert_eq(range.value, (void *)&range);
@@ -95,6 +96,104 @@ Test(btree, next_stays_at_the_end)
 	assert_range(&range, 299);
 	cr_assert(!mmk_btree_seek(&tree, 3000, &cursor, &range));
 	cr_assert(!mmk_btree_next(&cursor, &range));
+}
+
+Test(btree, prev_goes_down_from_any_place_and_stays_at_the_lowest)
+{
+	struct mmk_btree_cursor cursor;
+	struct mmk_range range = { 1, 2, &range };
+
+	build(300, 0, 10);
+	cr_assert(!mmk_btree_seek(&tree, 3000, &cursor, &range));
+	cr_assert(mmk_btree_prev(&cursor, &range));
+	assert_range(&range, 299);
+	cr_assert(mmk_btree_seek(&tree, 15, &cursor, &range));
+	assert_range(&range, 1);
+	cr_assert(mmk_btree_prev(&cursor, &range));
+	for (int i = 0; i < 3; i++)
+		cr_assert(!mmk_btree_prev(&cursor, &range));
+	assert_range(&range, 0);
+	cr_assert(mmk_btree_next(&cursor, &range));
+	assert_range(&range, 1);
+	/* To and fro over every border between two leaves. */
+	for (unsigned i = 1; i + 1 < 300; i++) {
+		cr_assert(mmk_btree_next(&cursor, &range));
+		assert_range(&range, i + 1);
+		cr_assert(mmk_btree_prev(&cursor, &range));
+		assert_range(&range, i);
+		cr_assert(mmk_btree_next(&cursor, &range));
+	}
+}
+
+/* ---- what the btree of physmem got wrong --------------------------------- */
+
+/* Its order was a difference cut to an int, and start + size wrapped. */
+Test(btree, B1_b_far_addresses_are_in_order_and_the_top_does_not_wrap)
+{
+	for (unsigned bit = 0; bit < 64; bit++)
+		put((uint64_t)1 << bit, (uint64_t)1 << bit);
+	for (unsigned bit = 31; bit < 64; bit++)
+		put(TOP - ((uint64_t)1 << bit) + 1,
+		    TOP - ((uint64_t)1 << bit) + 1);
+	for (uint64_t far = 1; far < 40; far++)
+		put(far * ((uint64_t)1 << 31) * 3 + 7,
+		    far * ((uint64_t)1 << 31) * 3 + 7);
+	put(TOP - 4095, TOP);
+	assert_same();
+	put(TOP, TOP); /* must answer EXIST */
+	put(TOP - 9000, TOP - 4095);
+	put(TOP - 9000, TOP - 4096);
+	assert_same();
+	while (nr_known > 0)
+		take(nr_known / 2);
+}
+
+/* A number that changes with every word the tree has written. */
+static uint64_t
+sum_of_memory(void)
+{
+	uint64_t sum = tree.nr_ranges + tree.version + tree.height +
+	    (uintptr_t)tree.root + (uintptr_t)tree.reserve;
+
+	for (unsigned i = 0; i < nr_nodes; i++) {
+		const struct mmk_btree_node *node = nodes[i];
+
+		sum = sum * 31 + node->nr + node->level;
+		for (unsigned k = 0; k < 40; k++)
+			sum = sum * 31 + node->last[k];
+		for (unsigned k = 0; k < node->nr; k++)
+			sum = (sum * 31 + node->mark[k]) * 31 +
+			    (uintptr_t)node->ptr[k];
+	}
+	return sum;
+}
+
+/* Its find turned the tree, so that readers could not share. */
+Test(btree, B1_c_reading_writes_nothing)
+{
+	uint64_t seed = start_seed;
+	struct mmk_btree_cursor cursor;
+	struct mmk_range range;
+
+	while (nr_known < 3000) {
+		uint64_t start = mmk_test_random(&seed) % 100000 * 8;
+
+		put(start, start + 3);
+	}
+	uint64_t sum = sum_of_memory();
+	for (unsigned i = 0; i < 20000; i++) {
+		uint64_t addr = mmk_test_random(&seed) % 1000000, start;
+
+		(void)mmk_btree_find(&tree, addr, &range);
+		(void)mmk_btree_find_le(&tree, addr, &range);
+		(void)!mmk_btree_gap_lowest(&tree, 100, 4, addr, TOP, &start);
+		(void)!mmk_btree_gap_highest(&tree, 100, 4, 0, addr, &start);
+		if (!mmk_btree_seek(&tree, addr, &cursor, &range))
+			continue;
+		(void)mmk_btree_next(&cursor, &range);
+		(void)mmk_btree_prev(&cursor, &range);
+	}
+	cr_assert_eq(sum_of_memory(), sum);
 }
 
 /* ---- insert, erase, resize ----------------------------------------------- */
@@ -440,6 +539,10 @@ random_find(uint64_t *seed)
 	struct mmk_btree_cursor cursor;
 	cr_assert(mmk_btree_seek(&tree, addr, &cursor, &range));
 	assert_range(&range, i);
+	cr_assert_eq(mmk_btree_prev(&cursor, &range), i > 0);
+	assert_range(&range, i > 0 ? i - 1 : i);
+	if (i > 0)
+		cr_assert(mmk_btree_next(&cursor, &range));
 	cr_assert_eq(mmk_btree_next(&cursor, &range), i + 1 < nr_known);
 	cr_assert_eq(mmk_btree_find_above(&tree, known[i].last, &range),
 	    i + 1 < nr_known);
@@ -540,9 +643,9 @@ Test(btree, prop_large_trees_agree_with_a_sorted_array)
 
 /* A node as it lies in memory: what check() is there to doubt. */
 struct raw_node {
+	uint64_t last[40], mark[39];
 	uint32_t nr, level;
-	uint64_t last[21], mark[21];
-	void *ptr[21];
+	void *ptr[39];
 };
 
 /* Break one word, see that check() notices, and mend it. */
@@ -559,21 +662,20 @@ Test(btree, check_notices_every_broken_invariant)
 {
 	unsigned nr_inner = 0;
 
-	build(700, 100, 20);
+	build(2000, 100, 20);
 	for (unsigned i = 0; i < nr_nodes; i++) {
 		struct raw_node *node = nodes[i];
 		unsigned nr = node->nr;
 
 		ASSERT_NOTICED(node->nr, nr - 1);
-		ASSERT_NOTICED(node->nr, 22);
+		ASSERT_NOTICED(node->nr, 40);
 		ASSERT_NOTICED(node->level, node->level + 1);
 		ASSERT_NOTICED(node->ptr[nr - 1], NULL);
 		ASSERT_NOTICED(node->last[0], node->last[1]);
 		if (node != (void *)tree.root)
 			ASSERT_NOTICED(node->last[nr - 1],
 			    node->last[nr - 1] + 1);
-		if (nr < 21)
-			ASSERT_NOTICED(node->last[nr], TOP - 1);
+		ASSERT_NOTICED(node->last[nr], TOP - 1);
 		if (node->level > 0)
 			ASSERT_NOTICED(node->mark[0], node->mark[0] + 1);
 		else
@@ -581,7 +683,7 @@ Test(btree, check_notices_every_broken_invariant)
 		nr_inner += node->level > 0;
 	}
 	cr_assert_gt(nr_inner, 1);
-	ASSERT_NOTICED(tree.nr_ranges, 699);
+	ASSERT_NOTICED(tree.nr_ranges, 1999);
 	ASSERT_NOTICED(tree.height, tree.height + 1);
 	ASSERT_NOTICED(tree.nr_reserved, 1);
 }

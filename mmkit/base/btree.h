@@ -19,12 +19,16 @@
  *         slots in either; the searched array comes first and is contiguous.
  * LAYER   base. Includes btree_node.h and btree_gap.h, which ends the interface
  *         with the searches for free space.
- * LOCKS   none taken; the caller serializes. Readers may share.
+ * LOCKS   none taken; the caller serializes. Readers may share. One search may
+ *         run beside a writer: btree_read.h.
  * COST    find, insert, erase, resize, seek: O(log n), one node per level and
- *         at most MMK_BTREE_HEIGHT_MAX of them. next: O(1) amortized. Nodes of
- *         512 bytes hold 10 to 21 slots of 24 bytes, so 26 to 57 bytes a range;
- *         27 if built in order, about 31 at random. insert allocates at most
- *         height + 1 nodes, erase and resize none.
+ *         at most MMK_BTREE_HEIGHT_MAX of them. next and prev: O(1) amortized,
+ *         and a call only from leaf to leaf. Insert and erase go down once,
+ *         and up only while a widest gap or a last address changes; an erase
+ *         at the end of a leaf goes down to the next leaf as well. Nodes of
+ *         960 bytes hold 19 to 39 slots of 24 bytes, so 25 to 51 bytes a
+ *         range; 26 if built in order, about 30 at random. insert allocates at
+ *         most height + 1 nodes, erase and resize none.
  * SOURCE  Bayer and McCreight, Acta Informatica 1, 1972; sharing with a
  *         neighbour before splitting: Knuth, TAOCP vol. 3 (2nd ed.), section
  *         6.2.4 (B*-trees); augmentation: Cormen et al., Introduction to
@@ -35,7 +39,7 @@
  * I1      ranges ascend and are disjoint                  tested by: check
  * I2      inner.last[i] == the last address in child i    tested by: check
  * I3      inner.mark[i] == the widest gap in child i      tested by: check
- * I4      10 <= nr <= 21; a root: 1 if leaf, 2 if inner   tested by: check
+ * I4      19 <= nr <= 39; a root: 1 if leaf, 2 if inner   tested by: check
  * I5      last[i] == UINT64_MAX for every i >= nr         tested by: check
  */
 #ifndef MMKIT_BASE_BTREE_H
@@ -121,16 +125,46 @@ mmk_btree_find_above(const struct mmk_btree *tree, uint64_t addr,
 }
 
 /*
- * Walk upwards: seek finds what find_ge finds and remembers the place, next
- * finds the range above it. False: no more, *range_out untouched.
+ * Walk: seek finds what find_ge finds and remembers the place, next finds the
+ * range above it, prev the one below. False: no more, *range_out untouched.
+ * Where seek or next found no more, prev finds the highest range; at the
+ * lowest, prev stays.
  *
  *   for (bool more = mmk_btree_seek(tree, 0, &cursor, &range); more;
  *        more = mmk_btree_next(&cursor, &range))
  */
 MMK_API bool mmk_btree_seek(const struct mmk_btree *tree, uint64_t addr,
     struct mmk_btree_cursor *cursor, struct mmk_range *range_out);
-MMK_API bool mmk_btree_next(struct mmk_btree_cursor *cursor,
+
+/* For the two below: go on in the next or the previous leaf. */
+MMK_API bool mmk_btree_next_leaf(struct mmk_btree_cursor *cursor,
     struct mmk_range *range_out);
+MMK_API bool mmk_btree_prev_leaf(struct mmk_btree_cursor *cursor,
+    struct mmk_range *range_out);
+
+static inline bool
+mmk_btree_next(struct mmk_btree_cursor *cursor, struct mmk_range *range_out)
+{
+	unsigned slot = cursor->slot[0] + 1;
+
+	if (MMK_UNLIKELY(slot >= cursor->nr))
+		return mmk_btree_next_leaf(cursor, range_out);
+	cursor->slot[0] = slot;
+	mmk__btree_range_at(cursor->node[0], slot, range_out);
+	return true;
+}
+
+static inline bool
+mmk_btree_prev(struct mmk_btree_cursor *cursor, struct mmk_range *range_out)
+{
+	unsigned slot = cursor->slot[0];
+
+	if (MMK_UNLIKELY(slot == 0))
+		return mmk_btree_prev_leaf(cursor, range_out);
+	cursor->slot[0] = slot - 1;
+	mmk__btree_range_at(cursor->node[0], slot - 1, range_out);
+	return true;
+}
 
 /* Walks the whole tree: order, disjointness, fill, gaps, counts. */
 MMK_API bool mmk_btree_check(const struct mmk_btree *tree);
@@ -151,7 +185,7 @@ MMK_END_DECLS
  * The most nodes that `nr_inserts` inserts can need, whatever is erased among
  * them. In each level there is now, each insert splits at most one node. The
  * level of the root then has at most nr_inserts + 1 nodes, and a level above
- * it at most a tenth of the nodes below (I4), or one.
+ * it at most 1/19 of the nodes below (I4), or one.
  */
 MMK_PRIVATE uint64_t
 mmk__btree_nodes_needed(const struct mmk_btree *tree, uint64_t nr_inserts)
@@ -172,7 +206,7 @@ mmk__btree_nodes_needed(const struct mmk_btree *tree, uint64_t nr_inserts)
 MMK_PRIVATE void
 mmk__btree_node_put_aside(struct mmk_btree *tree, struct mmk_btree_node *node)
 {
-	node->ptr[0] = tree->reserve;
+	mmk__btree_set(&node->ptr[0], (void *)tree->reserve);
 	tree->reserve = node;
 	tree->nr_reserved++;
 }
@@ -221,9 +255,10 @@ mmk__btree_node_take(struct mmk_btree *tree, uint32_t level)
 	MMK_ASSERT(node != NULL);
 	tree->reserve = mmk__btree_child(node, 0);
 	tree->nr_reserved--;
-	node->level = level;
-	node->nr = MMK__BTREE_SLOTS;
-	mmk__btree_set_nr(node, 0);
+	mmk__btree_set(&node->level, level);
+	for (unsigned i = 0; i <= MMK__BTREE_SLOTS; i++)
+		mmk__btree_set(&node->last[i], UINT64_MAX);
+	mmk__btree_set(&node->nr, 0u);
 	return node;
 }
 
@@ -244,6 +279,7 @@ mmk_btree_init(struct mmk_btree *tree, const struct mmk_btree_memory *memory)
 	tree->root = NULL;
 	tree->reserve = NULL;
 	tree->memory = memory;
+	tree->version = 0;
 	tree->nr_ranges = 0;
 	tree->nr_reserved = 0;
 	tree->nr_promised = 0;
@@ -277,33 +313,51 @@ mmk_btree_unreserve(struct mmk_btree *tree)
 
 /* ---- reading ------------------------------------------------------------- */
 
+/*
+ * The leaf with the lowest range whose last >= addr, and its slot; NULL: none.
+ * Only the root can lack a slot for `addr`: below it, I2 promises one.
+ */
+static inline const struct mmk_btree_node *
+mmk__btree_leaf(const struct mmk_btree *tree, uint64_t addr, unsigned *slot_out)
+{
+	const struct mmk_btree_node *node = tree->root;
+
+	if (node == NULL)
+		return NULL;
+	unsigned slot = mmk__btree_lower(node, addr);
+	if (MMK_UNLIKELY(slot >= node->nr))
+		return NULL;
+	for (unsigned level = tree->height - 1; level > 0; level--) {
+		node = mmk__btree_enter(tree, node, slot, level - 1);
+		slot = mmk__btree_lower(node, addr);
+	}
+	*slot_out = slot;
+	return node;
+}
+
 MMK_API bool
 mmk_btree_find(const struct mmk_btree *tree, uint64_t addr,
     struct mmk_range *range_out)
 {
-	struct mmk_range range;
+	unsigned slot;
+	const struct mmk_btree_node *leaf = mmk__btree_leaf(tree, addr, &slot);
 
-	if (!mmk_btree_find_ge(tree, addr, &range) || range.start > addr)
+	if (leaf == NULL || leaf->mark[slot] > addr)
 		return false;
-	*range_out = range;
+	mmk__btree_range_at(leaf, slot, range_out);
 	return true;
 }
 
-/* Only the root can lack a slot for `addr`: below it, I2 promises one. */
 MMK_API bool
 mmk_btree_find_ge(const struct mmk_btree *tree, uint64_t addr,
     struct mmk_range *range_out)
 {
-	const struct mmk_btree_node *node = tree->root;
+	unsigned slot;
+	const struct mmk_btree_node *leaf = mmk__btree_leaf(tree, addr, &slot);
 
-	if (node == NULL || node->last[node->nr - 1] < addr)
+	if (leaf == NULL)
 		return false;
-	unsigned slot = mmk__btree_lower(node, addr);
-	for (unsigned level = tree->height - 1; level > 0; level--) {
-		node = mmk__btree_child(node, slot);
-		slot = mmk__btree_lower(node, addr);
-	}
-	mmk__btree_range_at(node, slot, range_out);
+	mmk__btree_range_at(leaf, slot, range_out);
 	return true;
 }
 
@@ -313,27 +367,11 @@ mmk_btree_find_le(const struct mmk_btree *tree, uint64_t addr,
     struct mmk_range *range_out)
 {
 	struct mmk_btree_cursor cursor;
-	unsigned level = 0;
+	struct mmk_range range;
 
-	if (tree->root == NULL)
-		return false;
-	bool found = mmk__btree_descend(tree, addr, &cursor);
-	const struct mmk_btree_node *node = cursor.node[0];
-	if (found && node->mark[cursor.slot[0]] <= addr) {
-		mmk__btree_range_at(node, cursor.slot[0], range_out);
-		return true;
-	}
-	while (level < tree->height && cursor.slot[level] == 0)
-		level++;
-	if (level == tree->height)
-		return false;
-	node = cursor.node[level];
-	unsigned slot = cursor.slot[level] - 1;
-	for (; level > 0; level--) {
-		node = mmk__btree_child(node, slot);
-		slot = node->nr - 1;
-	}
-	mmk__btree_range_at(node, slot, range_out);
+	if (!mmk_btree_seek(tree, addr, &cursor, &range) || range.start > addr)
+		return mmk_btree_prev(&cursor, range_out);
+	*range_out = range;
 	return true;
 }
 
@@ -342,33 +380,62 @@ mmk_btree_seek(const struct mmk_btree *tree, uint64_t addr,
     struct mmk_btree_cursor *cursor, struct mmk_range *range_out)
 {
 	cursor->tree = tree;
+	cursor->slot[0] = 0;
+	cursor->nr = 0;
 	if (tree->root == NULL || !mmk__btree_descend(tree, addr, cursor))
 		return false;
 	mmk__btree_range_at(cursor->node[0], cursor->slot[0], range_out);
 	return true;
 }
 
+/* From cursor->slot[level] down to its lowest or its highest range. */
+MMK_PRIVATE void
+mmk__btree_go_down(struct mmk_btree_cursor *cursor, unsigned level,
+    bool highest, struct mmk_range *range_out)
+{
+	for (; level > 0; level--) {
+		struct mmk_btree_node *node = mmk__btree_child(
+		    cursor->node[level], cursor->slot[level]);
+
+		cursor->node[level - 1] = node;
+		cursor->slot[level - 1] = highest ? node->nr - 1 : 0;
+	}
+	cursor->nr = cursor->node[0]->nr;
+	mmk__btree_range_at(cursor->node[0], cursor->slot[0], range_out);
+}
+
 MMK_API bool
-mmk_btree_next(struct mmk_btree_cursor *cursor, struct mmk_range *range_out)
+mmk_btree_next_leaf(struct mmk_btree_cursor *cursor,
+    struct mmk_range *range_out)
 {
 	unsigned height = cursor->tree->height;
-	unsigned level = 0;
+	unsigned level = 1;
 
 	while (level < height &&
 	    cursor->slot[level] + 1 >= cursor->node[level]->nr)
 		level++;
-	if (level == height) {
-		if (height > 0)
-			cursor->slot[0] = cursor->node[0]->nr;
+	if (level >= height) {
+		cursor->slot[0] = cursor->nr;
 		return false;
 	}
 	cursor->slot[level]++;
-	for (; level > 0; level--) {
-		cursor->node[level - 1] = mmk__btree_child(
-		    cursor->node[level], cursor->slot[level]);
-		cursor->slot[level - 1] = 0;
-	}
-	mmk__btree_range_at(cursor->node[0], cursor->slot[0], range_out);
+	mmk__btree_go_down(cursor, level, false, range_out);
+	return true;
+}
+
+MMK_API bool
+mmk_btree_prev_leaf(struct mmk_btree_cursor *cursor,
+    struct mmk_range *range_out)
+{
+	unsigned height = cursor->tree->height;
+	unsigned level = 1;
+
+	while (level < height && cursor->slot[level] == 0)
+		level++;
+	if (level >= height)
+		return false;
+	cursor->slot[level]--;
+	mmk__btree_go_down(cursor, level, true, range_out);
 	return true;
 }
 
@@ -388,9 +455,36 @@ mmk__btree_describe(struct mmk_btree_node *parent, unsigned slot,
 	gap = mmk__btree_widest_gap(child, floor);
 	if (parent->last[slot] == last && parent->mark[slot] == gap)
 		return false;
-	parent->last[slot] = last;
-	parent->mark[slot] = gap;
+	mmk__btree_set(&parent->last[slot], last);
+	mmk__btree_set(&parent->mark[slot], gap);
 	return true;
+}
+
+/*
+ * In the leaf of `cursor` gaps have changed, of which the widest was `old_gap`
+ * and is `new_gap` now; its last address has not. Tell the nodes above, and
+ * look through a node only if its widest gap may be the one that has gone.
+ */
+MMK_PRIVATE void
+mmk__btree_gap_changed(struct mmk_btree_cursor *cursor, uint64_t old_gap,
+    uint64_t new_gap)
+{
+	for (unsigned level = 1; level < cursor->tree->height; level++) {
+		uint64_t *mark =
+		    &cursor->node[level]->mark[cursor->slot[level]];
+		uint64_t widest = *mark;
+
+		if (new_gap < widest) {
+			if (old_gap < widest)
+				return;
+			new_gap = mmk__btree_widest_gap(cursor->node[level - 1],
+			    mmk__btree_floor(cursor, level - 1));
+		}
+		if (new_gap == widest)
+			return;
+		mmk__btree_set(mark, new_gap);
+		old_gap = widest;
+	}
 }
 
 /* The leaf of `cursor` has changed: tell the nodes above, as far as needed. */
@@ -433,13 +527,13 @@ mmk__btree_shift(struct mmk_btree_cursor *cursor, unsigned level,
 	if (nr_left > a->nr) {
 		unsigned nr_moved = nr_left - a->nr;
 
-		mmk__btree_slots_move(a, a->nr, b, 0, nr_moved);
-		mmk__btree_slots_move(b, 0, b, nr_moved, b->nr - nr_moved);
+		mmk__btree_slots_down(a, a->nr, b, 0, nr_moved);
+		mmk__btree_slots_down(b, 0, b, nr_moved, b->nr - nr_moved);
 	} else {
 		unsigned nr_moved = a->nr - nr_left;
 
-		mmk__btree_slots_move(b, nr_moved, b, 0, b->nr);
-		mmk__btree_slots_move(b, 0, a, nr_left, nr_moved);
+		mmk__btree_slots_up(b, 0, nr_moved);
+		mmk__btree_slots_down(b, 0, a, nr_left, nr_moved);
 	}
 	mmk__btree_set_nr(a, nr_left);
 	mmk__btree_set_nr(b, nr - nr_left);
@@ -481,20 +575,17 @@ mmk__btree_may_share(const struct mmk_btree_cursor *cursor, unsigned level,
 	return false;
 }
 
-/* Put a new root over the old one, or make the first leaf. */
+/* Put a new root over the old one. pre: a node is put aside. */
 MMK_PRIVATE void
 mmk__btree_grow(struct mmk_btree *tree, struct mmk_btree_cursor *cursor)
 {
 	unsigned level = tree->height;
-	struct mmk_btree_node *old = tree->root;
 	struct mmk_btree_node *root = mmk__btree_node_take(tree, level);
 
 	MMK_ASSERT(level < MMK_BTREE_HEIGHT_MAX);
-	if (old != NULL) {
-		mmk__btree_slot_insert(root, 0, 0, 0, old);
-		(void)mmk__btree_describe(root, 0, 0);
-	}
-	tree->root = root;
+	mmk__btree_slot_insert(root, 0, 0, 0, tree->root);
+	(void)mmk__btree_describe(root, 0, 0);
+	mmk__btree_set(&tree->root, root);
 	tree->height++;
 	cursor->node[level] = root;
 	cursor->slot[level] = 0;
@@ -517,7 +608,7 @@ mmk__btree_split(struct mmk_btree *tree, struct mmk_btree_cursor *cursor,
  * Make room in the leaf of `cursor`. Everything up to level `top` is full; at
  * `top` there is room, or a neighbour to share with, or nothing but a new
  * root. From there down every node is split while its parent has room. Errors
- * come before the first change.
+ * come before the first change, and then none has begun; otherwise one has.
  */
 MMK_PRIVATE enum mmk_err
 mmk__btree_make_room(struct mmk_btree *tree, struct mmk_btree_cursor *cursor)
@@ -534,6 +625,7 @@ mmk__btree_make_room(struct mmk_btree *tree, struct mmk_btree_cursor *cursor)
 	enum mmk_err err = mmk__btree_put_aside(tree, top + (grow ? 1u : 0u));
 	if (err != MMK_OK)
 		return err;
+	mmk__btree_change_begin(tree);
 	if (grow)
 		mmk__btree_grow(tree, cursor);
 	if (share) {
@@ -548,6 +640,63 @@ mmk__btree_make_room(struct mmk_btree *tree, struct mmk_btree_cursor *cursor)
 	return MMK_OK;
 }
 
+/* The same for a tree that is empty. */
+MMK_PRIVATE enum mmk_err
+mmk__btree_make_leaf(struct mmk_btree *tree, struct mmk_btree_cursor *cursor)
+{
+	enum mmk_err err = mmk__btree_put_aside(tree, 1);
+
+	if (err != MMK_OK)
+		return err;
+	mmk__btree_change_begin(tree);
+	cursor->node[0] = mmk__btree_node_take(tree, 0);
+	cursor->slot[0] = 0;
+	mmk__btree_set(&tree->root, cursor->node[0]);
+	tree->height = 1;
+	return MMK_OK;
+}
+
+/*
+ * Point `cursor` at the place of a new range, see that there is room, and
+ * begin the change. On error nothing has begun.
+ */
+MMK_PRIVATE enum mmk_err
+mmk__btree_make_place(struct mmk_btree *tree, uint64_t start, uint64_t last,
+    struct mmk_btree_cursor *cursor)
+{
+	cursor->tree = tree;
+	if (tree->root == NULL)
+		return mmk__btree_make_leaf(tree, cursor);
+	if (mmk__btree_descend(tree, start, cursor) &&
+	    cursor->node[0]->mark[cursor->slot[0]] <= last)
+		return MMK_ERR_EXIST;
+	if (cursor->node[0]->nr == MMK__BTREE_SLOTS)
+		return mmk__btree_make_room(tree, cursor);
+	mmk__btree_change_begin(tree);
+	return MMK_OK;
+}
+
+/* Put a range into a leaf with room, in front of the slot of `cursor`. */
+MMK_PRIVATE void
+mmk__btree_insert_at(struct mmk_btree_cursor *cursor, uint64_t start,
+    uint64_t last, void *value)
+{
+	struct mmk_btree_node *leaf = cursor->node[0];
+	unsigned slot = cursor->slot[0];
+	uint64_t floor = slot > 0 ? leaf->last[slot - 1] + 1 :
+	    mmk__btree_floor(cursor, 0);
+	uint64_t below = start - floor;
+
+	mmk__btree_slot_insert(leaf, slot, last, start, value);
+	if (slot + 1 == leaf->nr) { /* the highest range of all */
+		mmk__btree_refresh(cursor);
+		return;
+	}
+	uint64_t above = leaf->mark[slot + 1];
+	mmk__btree_gap_changed(cursor, above - floor,
+	    mmk_max(below, above - last - 1));
+}
+
 MMK_API enum mmk_err
 mmk_btree_insert(struct mmk_btree *tree, uint64_t start, uint64_t last,
     void *value)
@@ -556,16 +705,11 @@ mmk_btree_insert(struct mmk_btree *tree, uint64_t start, uint64_t last,
 
 	MMK_ASSERT(start <= last);
 	MMK_ASSERT(value != NULL);
-	cursor.tree = tree;
-	if (tree->root != NULL && mmk__btree_descend(tree, start, &cursor) &&
-	    cursor.node[0]->mark[cursor.slot[0]] <= last)
-		return MMK_ERR_EXIST;
-	enum mmk_err err = mmk__btree_make_room(tree, &cursor);
+	enum mmk_err err = mmk__btree_make_place(tree, start, last, &cursor);
 	if (err != MMK_OK)
 		return err;
-	mmk__btree_slot_insert(cursor.node[0], cursor.slot[0], last, start,
-	    value);
-	mmk__btree_refresh(&cursor);
+	mmk__btree_insert_at(&cursor, start, last, value);
+	mmk__btree_change_end(tree);
 	tree->nr_ranges++;
 	if (tree->nr_promised > 0)
 		tree->nr_promised--;
@@ -606,7 +750,8 @@ mmk__btree_shrink(struct mmk_btree *tree)
 
 	while (root != NULL &&
 	    (root->nr == 0 || (root->level > 0 && root->nr == 1))) {
-		tree->root = root->nr == 0 ? NULL : mmk__btree_child(root, 0);
+		mmk__btree_set(&tree->root,
+		    root->nr == 0 ? NULL : mmk__btree_child(root, 0));
 		tree->height--;
 		mmk__btree_node_release(tree, root);
 		root = tree->root;
@@ -622,6 +767,26 @@ mmk__btree_descend_exact(const struct mmk_btree *tree, uint64_t start,
 	    cursor->node[0]->mark[cursor->slot[0]] == start;
 }
 
+/* Take the slot of `cursor` out of its leaf. */
+MMK_PRIVATE void
+mmk__btree_erase_at(struct mmk_btree *tree, struct mmk_btree_cursor *cursor)
+{
+	struct mmk_btree_node *leaf = cursor->node[0];
+	unsigned slot = cursor->slot[0];
+	uint64_t last = leaf->last[slot];
+
+	mmk__btree_slot_remove(leaf, slot);
+	if (slot < leaf->nr) { /* one gap, wider than the two it was */
+		uint64_t gap = mmk__btree_slot_gap(leaf, slot,
+		    slot > 0 ? 0 : mmk__btree_floor(cursor, 0));
+
+		mmk__btree_gap_changed(cursor, 0, gap);
+	} else if (slot > 0) {
+		mmk__btree_refresh(cursor);
+		mmk__btree_refresh_above(tree, last);
+	}
+}
+
 MMK_API void *
 mmk_btree_erase(struct mmk_btree *tree, uint64_t start)
 {
@@ -629,19 +794,15 @@ mmk_btree_erase(struct mmk_btree *tree, uint64_t start)
 
 	if (!mmk__btree_descend_exact(tree, start, &cursor))
 		return NULL;
-	struct mmk_btree_node *leaf = cursor.node[0];
-	unsigned slot = cursor.slot[0];
-	uint64_t last = leaf->last[slot];
-	void *value = leaf->ptr[slot];
-	mmk__btree_slot_remove(leaf, slot);
+	void *value = cursor.node[0]->ptr[cursor.slot[0]];
+	mmk__btree_change_begin(tree);
+	mmk__btree_erase_at(tree, &cursor);
 	tree->nr_ranges--;
-	if (leaf->nr > 0) {
-		mmk__btree_refresh(&cursor);
-		if (slot == leaf->nr)
-			mmk__btree_refresh_above(tree, last);
+	if (cursor.node[0]->nr < MMK__BTREE_SLOTS_MIN) {
 		mmk__btree_fill(tree, &cursor);
+		mmk__btree_shrink(tree);
 	}
-	mmk__btree_shrink(tree);
+	mmk__btree_change_end(tree);
 	return value;
 }
 
@@ -664,11 +825,13 @@ mmk_btree_resize(struct mmk_btree *tree, uint64_t start, uint64_t new_start,
 	if (new_last > old_last &&
 	    mmk_btree_find_above(tree, old_last, &above))
 		MMK_ASSERT(new_last < above.start);
-	leaf->mark[slot] = new_start;
-	leaf->last[slot] = new_last;
+	mmk__btree_change_begin(tree);
+	mmk__btree_set(&leaf->mark[slot], new_start);
+	mmk__btree_set(&leaf->last[slot], new_last);
 	mmk__btree_refresh(&cursor);
 	if (slot + 1 == leaf->nr && new_last != old_last)
 		mmk__btree_refresh_above(tree, new_last);
+	mmk__btree_change_end(tree);
 }
 
 /* ---- check --------------------------------------------------------------- */
@@ -683,7 +846,7 @@ mmk__btree_check_node(const struct mmk_btree_node *node, unsigned level,
 	if (node->level != level || node->nr > MMK__BTREE_SLOTS ||
 	    node->nr < (is_root ? nr_root : MMK__BTREE_SLOTS_MIN))
 		return false;
-	for (unsigned i = 0; i < MMK__BTREE_SLOTS; i++) {
+	for (unsigned i = 0; i <= MMK__BTREE_SLOTS; i++) {
 		if (i >= node->nr) {
 			if (node->last[i] != UINT64_MAX)
 				return false;
@@ -756,7 +919,7 @@ mmk_btree_check(const struct mmk_btree *tree)
 	for (; node != NULL; node = mmk__btree_child(node, 0))
 		if (++nr_reserved > tree->nr_reserved)
 			return false;
-	if (nr_reserved != tree->nr_reserved)
+	if (nr_reserved != tree->nr_reserved || tree->version % 2 != 0)
 		return false;
 	if (tree->root == NULL)
 		return tree->height == 0 && tree->nr_ranges == 0;

@@ -10,9 +10,11 @@
  * LOCKS   none taken; the caller serializes. Readers may share.
  * COST    lowest and highest: O(log n), and again for every gap that is wide
  *         enough but holds no aligned start inside the window (none when align
- *         is the granule of all ranges). best: O(log n) for every gap of at
- *         least `bytes` in the window, until one fits exactly: the tree is
- *         ordered by address and not by size. No memory.
+ *         is the granule of all ranges). best: O(k log n), for the k gaps of
+ *         at least `bytes` in the window, until one fits exactly: the tree is
+ *         ordered by address and not by size. For best fit in O(log n) a
+ *         second tree has the gaps in order of size: kva/range.h does so. No
+ *         memory.
  * SOURCE  Cormen et al., Introduction to Algorithms (3rd ed.), section 14.2;
  *         the strategies: Knuth, TAOCP vol. 1 (3rd ed.), section 2.5.
  */
@@ -115,36 +117,99 @@ mmk__btree_gap_top(const struct mmk_btree *tree, struct mmk__btree_gap *gap)
 	return gap->first != 0;
 }
 
+/* Is the gap of slot 0 of the leaf, which starts in another one, too narrow? */
+MMK_PRIVATE bool
+mmk__btree_gap_first_narrow(const struct mmk_btree_cursor *cursor,
+    uint64_t bytes)
+{
+	return cursor->node[0]->mark[0] - mmk__btree_floor(cursor, 0) < bytes;
+}
+
 /*
- * From `slot` on, in steps of `step` (1 or -1), the first whose gap is at
- * least `bytes`; nr or more if there is none: a step below 0 wraps.
+ * In the leaf, from `slot` on in steps of `step` (1 or -1), the first whose
+ * gap is at least `bytes`; nr or more if there is none: a step below 0 wraps.
+ * A gap between two ranges is one less than the distance of their ends.
  */
+MMK_PRIVATE unsigned
+mmk__btree_gap_scan_leaf(const struct mmk_btree_cursor *cursor, unsigned slot,
+    unsigned step, uint64_t bytes)
+{
+	const struct mmk_btree_node *leaf = cursor->node[0];
+	size_t nr = leaf->nr, i = slot;
+
+	if (step == 1) {
+		if (i == 0 && mmk__btree_gap_first_narrow(cursor, bytes))
+			i = 1;
+		while (i - 1 < nr - 1 &&
+		    leaf->mark[i] - leaf->last[i - 1] <= bytes)
+			i++;
+		return (unsigned)i;
+	}
+	while (i - 1 < nr - 1 && leaf->mark[i] - leaf->last[i - 1] <= bytes)
+		i--;
+	if (i == 0 && mmk__btree_gap_first_narrow(cursor, bytes))
+		return UINT32_MAX;
+	return (unsigned)i;
+}
+
+/* The same in any node of `cursor`: the widest gaps below its slots. */
 MMK_PRIVATE unsigned
 mmk__btree_gap_scan(const struct mmk_btree_cursor *cursor, unsigned level,
     unsigned slot, unsigned step, uint64_t bytes)
 {
 	const struct mmk_btree_node *node = cursor->node[level];
-	uint64_t floor = level > 0 ? 0 : mmk__btree_floor(cursor, 0);
 
-	while (slot < node->nr &&
-	    mmk__btree_slot_gap(node, slot, floor) < bytes)
+	if (level == 0)
+		return mmk__btree_gap_scan_leaf(cursor, slot, step, bytes);
+	while (slot < node->nr && node->mark[slot] < bytes)
 		slot += step;
 	return slot;
 }
 
 /*
- * From the slot of `cursor` on, this one included, go to the first range whose
- * gap is at least `bytes`; false: there is none. Up until a neighbour has one
- * so wide, then down to it: I3 leads the way.
+ * Go to the leaf where the walk for a gap of `bytes` from `addr` starts, but
+ * only while there is such a gap below. The level at which it ended: there the
+ * slot of `cursor` is the first to look at. pre: not empty.
+ */
+MMK_PRIVATE unsigned
+mmk__btree_gap_descend(const struct mmk_btree *tree, uint64_t addr,
+    uint64_t bytes, unsigned step, struct mmk_btree_cursor *cursor)
+{
+	struct mmk_btree_node *node = tree->root;
+	unsigned level = tree->height;
+
+	cursor->tree = tree;
+	while (level-- > 0) {
+		unsigned slot = mmk__btree_lower(node, addr);
+
+		if (slot >= node->nr)
+			slot = step == 1 ? node->nr : node->nr - 1;
+		cursor->node[level] = node;
+		cursor->slot[level] = slot;
+		if (level == 0 || slot == node->nr)
+			return level;
+		if (node->mark[slot] < bytes) {
+			cursor->slot[level] = slot + step;
+			return level;
+		}
+		node = mmk__btree_enter(tree, node, slot, level - 1);
+	}
+	return 0;
+}
+
+/*
+ * From the slot of `cursor` at `level` on, this one included, go to the first
+ * range whose gap is at least `bytes`; false: there is none. Up until a
+ * neighbour has one so wide, then down to it: I3 leads the way. The slot of
+ * the leaf is then the next to look at.
  */
 MMK_PRIVATE bool
-mmk__btree_gap_walk(struct mmk_btree_cursor *cursor, unsigned step,
-    uint64_t bytes, struct mmk__btree_gap *gap)
+mmk__btree_gap_walk(struct mmk_btree_cursor *cursor, unsigned level,
+    unsigned step, uint64_t bytes, struct mmk__btree_gap *gap)
 {
 	unsigned height = cursor->tree->height;
-	unsigned level = 0;
-	unsigned slot = mmk__btree_gap_scan(cursor, 0, cursor->slot[0], step,
-	    bytes);
+	unsigned slot = mmk__btree_gap_scan(cursor, level, cursor->slot[level],
+	    step, bytes);
 
 	while (slot >= cursor->node[level]->nr) {
 		if (++level >= height)
@@ -164,8 +229,8 @@ mmk__btree_gap_walk(struct mmk_btree_cursor *cursor, unsigned step,
 	const struct mmk_btree_node *leaf = cursor->node[0];
 	slot = cursor->slot[0];
 	gap->last = leaf->mark[slot] - 1;
-	gap->first = leaf->mark[slot] -
-	    mmk__btree_slot_gap(leaf, slot, mmk__btree_floor(cursor, 0));
+	gap->first = slot > 0 ? leaf->last[slot - 1] + 1 :
+	    mmk__btree_floor(cursor, 0);
 	cursor->slot[0] = slot + step;
 	return true;
 }
@@ -177,17 +242,21 @@ mmk_btree_gap_lowest(const struct mmk_btree *tree, uint64_t bytes,
 	struct mmk__btree_want want = { bytes, align, lo, last };
 	struct mmk_btree_cursor cursor;
 	struct mmk__btree_gap gap;
+	unsigned level = 0;
 
 	MMK_ASSERT(bytes > 0);
 	MMK_ASSERT(mmk_is_pow2(align));
-	if (tree->root != NULL && mmk__btree_descend(tree, lo, &cursor))
-		while (mmk__btree_gap_walk(&cursor, 1, bytes, &gap)) {
-			if (gap.first > last)
-				return MMK_ERR_NOSPACE;
-			if (mmk__btree_gap_cut(&gap, &want) &&
-			    mmk__btree_gap_low(&gap, &want, start_out))
-				return MMK_OK;
-		}
+	if (tree->root != NULL)
+		level = mmk__btree_gap_descend(tree, lo, bytes, 1, &cursor);
+	while (tree->root != NULL &&
+	    mmk__btree_gap_walk(&cursor, level, 1, bytes, &gap)) {
+		if (gap.first > last)
+			return MMK_ERR_NOSPACE;
+		if (mmk__btree_gap_cut(&gap, &want) &&
+		    mmk__btree_gap_low(&gap, &want, start_out))
+			return MMK_OK;
+		level = 0;
+	}
 	if (mmk__btree_gap_top(tree, &gap) && mmk__btree_gap_cut(&gap, &want) &&
 	    mmk__btree_gap_low(&gap, &want, start_out))
 		return MMK_OK;
@@ -210,14 +279,15 @@ mmk_btree_gap_highest(const struct mmk_btree *tree, uint64_t bytes,
 		return MMK_OK;
 	if (tree->root == NULL)
 		return MMK_ERR_NOSPACE;
-	if (!mmk__btree_descend(tree, last, &cursor))
-		cursor.slot[0]--;
-	while (mmk__btree_gap_walk(&cursor, UINT32_MAX, bytes, &gap)) {
+	unsigned level = mmk__btree_gap_descend(tree, last, bytes, UINT32_MAX,
+	    &cursor);
+	while (mmk__btree_gap_walk(&cursor, level, UINT32_MAX, bytes, &gap)) {
 		if (gap.last < lo)
 			break;
 		if (mmk__btree_gap_cut(&gap, &want) &&
 		    mmk__btree_gap_high(&gap, &want, start_out))
 			return MMK_OK;
+		level = 0;
 	}
 	return MMK_ERR_NOSPACE;
 }
@@ -247,17 +317,21 @@ mmk_btree_gap_best(const struct mmk_btree *tree, uint64_t bytes,
 	struct mmk__btree_gap gap, best = { 0, 0 };
 	struct mmk_btree_cursor cursor;
 	bool found = false;
+	unsigned level = 0;
 
 	MMK_ASSERT(bytes > 0);
 	MMK_ASSERT(mmk_is_pow2(align));
-	if (tree->root != NULL && mmk__btree_descend(tree, lo, &cursor))
-		while (mmk__btree_gap_walk(&cursor, 1, bytes, &gap)) {
-			if (gap.first > last)
-				break;
-			if (mmk__btree_gap_better(gap, &want, &best, &found,
-			        start_out))
-				return MMK_OK;
-		}
+	if (tree->root != NULL)
+		level = mmk__btree_gap_descend(tree, lo, bytes, 1, &cursor);
+	while (tree->root != NULL &&
+	    mmk__btree_gap_walk(&cursor, level, 1, bytes, &gap)) {
+		if (gap.first > last)
+			break;
+		if (mmk__btree_gap_better(gap, &want, &best, &found,
+		        start_out))
+			return MMK_OK;
+		level = 0;
+	}
 	if (mmk__btree_gap_top(tree, &gap))
 		(void)mmk__btree_gap_better(gap, &want, &best, &found,
 		    start_out);

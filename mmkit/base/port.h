@@ -204,6 +204,23 @@
 	__atomic_compare_exchange_n(p, expected, v, false,                \
 	    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
 #endif
+/*
+ * For readers that take no lock and look at a version before and after: a load
+ * and a store that order nothing, and a fence that keeps every load before it
+ * and every store after it on their sides.
+ */
+#ifndef MMKIT_ATOMIC_LOAD_RELAXED
+#define MMKIT_ATOMIC_LOAD_RELAXED(p) __atomic_load_n(p, __ATOMIC_RELAXED)
+#endif
+#ifndef MMKIT_ATOMIC_STORE_RELAXED
+#define MMKIT_ATOMIC_STORE_RELAXED(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
+#endif
+#ifndef MMKIT_ATOMIC_FENCE
+#define MMKIT_ATOMIC_FENCE() __atomic_thread_fence(__ATOMIC_ACQ_REL)
+#endif
+#ifndef MMKIT_PREFETCH /* a hint: what is at `ptr` will be read soon */
+#define MMKIT_PREFETCH(ptr) __builtin_prefetch(ptr)
+#endif
 #ifndef MMKIT_CPU_RELAX
 #define MMKIT_CPU_RELAX() ((void)0)
 #endif
