@@ -23,6 +23,7 @@
 #include "base/btree_node.h"
 #include "base/btree_gap.h"
 #include "base/btree.h"
+#include "base/btree_read.h"
 #include "base/treap.h"
 
 /* phys: frames, who may have how many, and the names of such rights */
