@@ -365,6 +365,95 @@ Test(buddy_map, prop_large_blocks_come_back_under_churn, .fini = fini)
 
 /* ---- bugs ---------------------------------------------------------------- */
 
+/* ---- claim --------------------------------------------------------------- */
+
+static bool
+claim(mmk_pfn first_pfn, mmk_pfn end_pfn)
+{
+	bool claimed;
+
+	MMKIT_LOCK(&buddy.lock);
+	claimed = mmk_buddy_claim_locked(&buddy, first_pfn, end_pfn);
+	MMKIT_UNLOCK(&buddy.lock);
+	return claimed;
+}
+
+Test(buddy, claim_takes_exactly_these_pages)
+{
+	cr_assert(claim(5, 300));
+	cr_assert(check());
+	cr_assert_eq(buddy.nr_free_pages, 1024 - 295);
+	for (mmk_pfn pfn = 0; pfn < 1024; pfn++) {
+		struct mmk_frame *f = mmk_frame_table_lookup(&table, pfn);
+
+		if (pfn < 5 || pfn >= 300)
+			continue;
+		cr_assert_eq(f->flags, MMK_FRAME_HEAD);
+		cr_assert_eq(f->order, 0);
+	}
+	for (mmk_pfn pfn = 299; pfn >= 5; pfn--)
+		give(mmk_frame_table_lookup(&table, pfn), 0);
+	cr_assert(check());
+	cr_assert_eq(buddy.nr_free_blocks[10], 1, "all merged again");
+}
+
+Test(buddy, claim_fails_on_a_page_that_is_not_free)
+{
+	struct mmk_buddy before;
+
+	cr_assert(claim(700, 1024));
+	cr_assert(claim(200, 202));
+	before = buddy;
+	cr_assert_not(claim(0, 201), "ends in a held page");
+	cr_assert_not(claim(201, 300), "starts in one");
+	cr_assert_not(claim(100, 700), "has them in the middle");
+	cr_assert_not(claim(600, 701), "ends beyond the free ones");
+	cr_assert_not(claim(1000, 1030), "ends beyond the zone");
+	cr_assert_not(claim(2000, 2001), "outside");
+	cr_assert_eq(memcmp(before.free, buddy.free, sizeof(before.free)), 0);
+	cr_assert_eq(before.nr_free_pages, buddy.nr_free_pages);
+	cr_assert(check());
+}
+
+Test(buddy, claim_fails_inside_a_taken_block)
+{
+	struct mmk_frame *f;
+
+	f = take(4);
+	cr_assert_not(claim(pfn_of(f) + 3, pfn_of(f) + 4));
+	cr_assert_not(claim(pfn_of(f), pfn_of(f) + 1));
+	cr_assert(claim(pfn_of(f) + 16, pfn_of(f) + 17), "its mate");
+	cr_assert(check());
+}
+
+/* Random claims against a map with a byte for each page. */
+Test(buddy, prop_claim_agrees_with_a_byte_for_each_page)
+{
+	bool is_free[1024];
+	uint64_t seed = mmk_test_seed();
+
+	memset(is_free, true, sizeof(is_free));
+	for (unsigned i = 0; i < mmk_test_steps(2000); i++) {
+		mmk_pfn first = mmk_test_random(&seed) % 1024;
+		mmk_pfn end = first + 1 + mmk_test_random(&seed) % 64;
+		bool may = end <= 1024;
+
+		for (mmk_pfn p = first; may && p < end; p++)
+			may = is_free[p];
+		cr_assert_eq(claim(first, end), may);
+		for (mmk_pfn p = first; may && p < end; p++)
+			is_free[p] = false;
+		for (unsigned k = 0; k < 16; k++) {
+			first = mmk_test_random(&seed) % 1024;
+			if (is_free[first])
+				continue;
+			give(mmk_frame_table_lookup(&table, first), 0);
+			is_free[first] = true;
+		}
+		cr_assert(check());
+	}
+}
+
 Test(buddy_bugs, take_without_the_lock_traps, .signal = SIGABRT)
 {
 	(void)mmk_buddy_take_locked(&buddy, 0);

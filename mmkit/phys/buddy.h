@@ -99,6 +99,21 @@ MMK_API void mmk_buddy_give_locked(struct mmk_buddy *buddy,
 MMK_API void mmk_buddy_give_run(struct mmk_buddy *buddy, mmk_pfn first_pfn,
     mmk_pfn end_pfn);
 
+/*
+ * mmk_buddy_claim_locked: take exactly the pages [first_pfn, end_pfn) out of
+ * the free blocks they lie in; what is left of those stays free.
+ *
+ * pre      first_pfn < end_pfn.
+ * locks    buddy->lock held.
+ * out      true: each page is a block of order 0, with MMK_FRAME_HEAD alone in
+ *          its flags, like one that was taken. false: a page lies outside the
+ *          zone, is no RAM or is not free (cached ones are not): nothing
+ *          changed.
+ * cost     O(pages + blocks * MMK_MAX_ORDER).
+ */
+MMK_API MMK_NODISCARD bool mmk_buddy_claim_locked(struct mmk_buddy *buddy,
+    mmk_pfn first_pfn, mmk_pfn end_pfn);
+
 /* Walks the lists. The number of blocks met goes to *nr_blocks_out. */
 MMK_API bool mmk_buddy_check(const struct mmk_buddy *buddy,
     uint64_t *nr_blocks_out);
@@ -267,11 +282,10 @@ mmk_buddy_give_locked(struct mmk_buddy *buddy, struct mmk_frame *frame,
 	mmk__buddy_link(buddy, frame, order);
 }
 
-MMK_API void
-mmk_buddy_give_run(struct mmk_buddy *buddy, mmk_pfn first_pfn, mmk_pfn end_pfn)
+MMK_PRIVATE void
+mmk__buddy_give_run_locked(struct mmk_buddy *buddy, mmk_pfn first_pfn,
+    mmk_pfn end_pfn)
 {
-	MMK_ASSERT(first_pfn >= buddy->first_pfn && end_pfn <= buddy->end_pfn);
-	MMKIT_LOCK(&buddy->lock);
 	while (first_pfn < end_pfn) {
 		/* The largest block that fits, then the largest aligned one. */
 		uint64_t nr_pages = end_pfn - first_pfn;
@@ -285,7 +299,87 @@ mmk_buddy_give_run(struct mmk_buddy *buddy, mmk_pfn first_pfn, mmk_pfn end_pfn)
 		    mmk_frame_table_lookup(buddy->table, first_pfn), order);
 		first_pfn += (uint64_t)1 << order;
 	}
+}
+
+MMK_API void
+mmk_buddy_give_run(struct mmk_buddy *buddy, mmk_pfn first_pfn, mmk_pfn end_pfn)
+{
+	MMK_ASSERT(first_pfn >= buddy->first_pfn && end_pfn <= buddy->end_pfn);
+	MMKIT_LOCK(&buddy->lock);
+	mmk__buddy_give_run_locked(buddy, first_pfn, end_pfn);
 	MMKIT_UNLOCK(&buddy->lock);
+}
+
+/* The head of the free block that contains the page; NULL: it is not free. */
+MMK_PRIVATE struct mmk_frame *
+mmk__buddy_block_of(const struct mmk_buddy *buddy, mmk_pfn pfn)
+{
+	if (pfn < buddy->first_pfn || pfn >= buddy->end_pfn)
+		return NULL;
+	for (unsigned order = 0; order <= MMK_MAX_ORDER; order++) {
+		mmk_pfn head_pfn = mmk_round_down(pfn, (uint64_t)1 << order);
+		struct mmk_frame *head;
+		unsigned flags;
+
+		if (head_pfn < buddy->first_pfn)
+			return NULL;
+		head = mmk_frame_table_lookup(buddy->table, head_pfn);
+		if (head == NULL)
+			return NULL;
+		flags = MMKIT_ATOMIC_LOAD(&head->flags);
+		if ((flags & MMK_FRAME_HEAD) == 0)
+			continue;
+		if ((flags & MMK_FRAME_FREE) == 0 || head->order < order)
+			return NULL;
+		return head;
+	}
+	return NULL;
+}
+
+/* The block loses its pages in [first_pfn, end_pfn). Returns its end. */
+MMK_PRIVATE mmk_pfn
+mmk__buddy_carve(struct mmk_buddy *buddy, struct mmk_frame *block,
+    mmk_pfn first_pfn, mmk_pfn end_pfn)
+{
+	mmk_pfn block_pfn = mmk_frame_table_pfn(buddy->table, block);
+	mmk_pfn block_end = block_pfn + ((uint64_t)1 << block->order);
+
+	mmk__buddy_unlink(buddy, block);
+	if (end_pfn > block_end)
+		end_pfn = block_end;
+	for (mmk_pfn pfn = first_pfn; pfn < end_pfn; pfn++) {
+		struct mmk_frame *page =
+		    mmk_frame_table_lookup(buddy->table, pfn);
+
+		page->order = 0;
+		page->use = MMK_USE_FREE;
+		MMKIT_ATOMIC_STORE(&page->flags, (uint16_t)MMK_FRAME_HEAD);
+	}
+	mmk__buddy_give_run_locked(buddy, block_pfn, first_pfn);
+	mmk__buddy_give_run_locked(buddy, end_pfn, block_end);
+	return block_end;
+}
+
+MMK_API bool
+mmk_buddy_claim_locked(struct mmk_buddy *buddy, mmk_pfn first_pfn,
+    mmk_pfn end_pfn)
+{
+	mmk_pfn pfn = first_pfn;
+
+	MMK_ASSERT(MMKIT_LOCK_HELD(&buddy->lock));
+	MMK_ASSERT(first_pfn < end_pfn);
+	while (pfn < end_pfn) {
+		const struct mmk_frame *block = mmk__buddy_block_of(buddy, pfn);
+
+		if (block == NULL)
+			return false;
+		pfn = mmk_frame_table_pfn(buddy->table, block) +
+		    ((uint64_t)1 << block->order);
+	}
+	while (first_pfn < end_pfn)
+		first_pfn = mmk__buddy_carve(buddy,
+		    mmk__buddy_block_of(buddy, first_pfn), first_pfn, end_pfn);
+	return true;
 }
 
 /* One list: heads in the right place with the right links. */

@@ -92,6 +92,14 @@ MMK_API uint64_t mmk_store_peak(const struct mmk_store *store);
 MMK_API bool mmk_store_check_caches(const struct mmk_store *store,
     enum mmk_zone z, uint64_t nr_expected);
 
+/* The zone that guards the page's free block. pre: RAM that we manage. */
+static inline struct mmk_buddy *
+mmk_store_buddy_of(struct mmk_store *store, mmk_pfn pfn)
+{
+	return &store->zones[pfn < store->low_pfn ? MMK_ZONE_LOW
+	                                          : MMK_ZONE_NORMAL];
+}
+
 static inline enum mmk_zone
 mmk_store_zone(const struct mmk_store *store, const struct mmk_frame *frame)
 {
