@@ -28,15 +28,22 @@ make(mmk_pfn first_pfn, mmk_pfn end_pfn, mmk_pfn zone_first, mmk_pfn zone_end)
 	mmk_frame_table_plan(&span, 1, &plan);
 	meta = malloc(plan.bytes);
 	mmk_frame_table_build(&table, &plan, &span, 1, meta);
-	mmk_buddy_init(&buddy, &table, zone_first, zone_end, "zone");
+	mmk_buddy_init(&buddy, &table, 0, zone_first, zone_end, "zone");
 }
 
 static bool
 check(void)
 {
-	uint64_t nr_blocks;
+	return mmk_buddy_check(&buddy);
+}
 
-	return mmk_buddy_check(&buddy, &nr_blocks);
+static uint64_t
+nr_blocks(unsigned order)
+{
+	uint64_t counts[MMK_NR_ORDERS] = { 0 };
+
+	mmk_buddy_count(&buddy, counts);
+	return counts[order];
 }
 
 static struct mmk_frame *
@@ -85,7 +92,7 @@ TestSuite(buddy_bugs, .init = setup);
 Test(buddy, a_run_becomes_the_largest_blocks)
 {
 	cr_assert_eq(buddy.nr_free_pages, 1024);
-	cr_assert_eq(buddy.nr_free_blocks[10], 1);
+	cr_assert_eq(nr_blocks(10), 1);
 	cr_assert(check());
 }
 
@@ -98,9 +105,9 @@ Test(buddy_map, any_run_becomes_aligned_blocks, .fini = fini)
 	cr_assert_eq(buddy.nr_free_pages, 995);
 	cr_assert(check());
 	/* 5 | 6-7 | 8.. | 16.. | 32.. | 64.. | 128.. | 256.. | 512-767 ... */
-	cr_assert_eq(buddy.nr_free_blocks[0], 1);
-	cr_assert_eq(buddy.nr_free_blocks[8], 2);
-	cr_assert_eq(buddy.nr_free_blocks[9], 0);
+	cr_assert_eq(nr_blocks(0), 1);
+	cr_assert_eq(nr_blocks(8), 2);
+	cr_assert_eq(nr_blocks(9), 0);
 }
 
 Test(buddy, take_splits_and_give_merges)
@@ -113,14 +120,14 @@ Test(buddy, take_splits_and_give_merges)
 	cr_assert_eq(a->flags, MMK_FRAME_HEAD);
 	cr_assert_eq(buddy.nr_free_pages, 1022);
 	for (unsigned order = 1; order < 10; order++)
-		cr_assert_eq(buddy.nr_free_blocks[order], 1);
+		cr_assert_eq(nr_blocks(order), 1);
 	cr_assert(check());
 	give(a, 0);
-	cr_assert_eq(buddy.nr_free_blocks[0], 1);
+	cr_assert_eq(nr_blocks(0), 1);
 	cr_assert(check());
 	give(b, 0);
-	cr_assert_eq(buddy.nr_free_blocks[10], 1);
-	cr_assert_eq(a->flags, MMK_FRAME_HEAD | MMK_FRAME_FREE);
+	cr_assert_eq(nr_blocks(10), 1);
+	cr_assert_eq(a->flags, 0);
 	cr_assert_eq(b->flags, 0);
 }
 
@@ -147,7 +154,7 @@ Test(buddy_map, blocks_reach_a_gigabyte_and_cross_sections, .fini = fini)
 
 	make(pages, 3 * pages, pages, 3 * pages);
 	mmk_buddy_give_run(&buddy, pages, 3 * pages);
-	cr_assert_eq(buddy.nr_free_blocks[MMK_MAX_ORDER], 2,
+	cr_assert_eq(nr_blocks(MMK_MAX_ORDER), 2,
 	    "two of the largest are not merged");
 	all = take(MMK_MAX_ORDER);
 	cr_assert_eq(pfn_of(all), pages);
@@ -156,32 +163,37 @@ Test(buddy_map, blocks_reach_a_gigabyte_and_cross_sections, .fini = fini)
 	cr_assert(check());
 	give(all, MMK_MAX_ORDER);
 	give(one, 0);
-	cr_assert_eq(buddy.nr_free_blocks[MMK_MAX_ORDER], 2);
+	cr_assert_eq(nr_blocks(MMK_MAX_ORDER), 2);
 }
 
 Test(buddy_map, blocks_never_merge_across_the_end_of_a_zone, .fini = fini)
 {
 	struct mmk_buddy other;
-	uint64_t nr_blocks;
+	uint64_t counts[MMK_NR_ORDERS] = { 0 };
 
 	/* The limit cuts every block in two. */
-	make(0, 1024, 0, 511);
-	mmk_buddy_init(&other, &table, 511, 1024, "other");
-	mmk_buddy_give_run(&other, 511, 1024);
-	mmk_buddy_give_run(&buddy, 0, 511);
-	cr_assert_eq(buddy.nr_free_pages, 511);
-	cr_assert_eq(other.nr_free_pages, 513);
-	cr_assert(mmk_buddy_check(&other, &nr_blocks));
-	cr_assert_eq(nr_blocks, 2);
-	for (unsigned i = 0; i < 511; i++) {
+	make(0, 1024, 0, 448);
+	mmk_buddy_init(&other, &table, 1, 448, 1024, "other");
+	mmk_buddy_give_run(&other, 448, 1024);
+	mmk_buddy_give_run(&buddy, 0, 448);
+	cr_assert_eq(buddy.nr_free_pages, 448);
+	cr_assert_eq(other.nr_free_pages, 576);
+	cr_assert(mmk_buddy_check(&other));
+	mmk_buddy_count(&other, counts);
+	cr_assert_eq(counts[6], 1);
+	cr_assert_eq(counts[9], 1);
+	for (unsigned i = 0; i < 448; i++) {
 		struct mmk_frame *frame = take(0);
 
 		cr_assert_not_null(frame);
-		cr_assert_lt(pfn_of(frame), 511);
+		cr_assert_lt(pfn_of(frame), 448);
 	}
 	cr_assert_null(take(0));
-	mmk_buddy_give_run(&buddy, 0, 511);
-	cr_assert(mmk_buddy_check(&other, &nr_blocks));
+	for (unsigned i = 0; i < 448; i++)
+		give(mmk_frame_table_lookup(&table, i), 0);
+	cr_assert(check());
+	cr_assert(mmk_buddy_check(&other));
+	cr_assert_eq(other.nr_free_pages, 576);
 }
 
 Test(buddy_map, a_hole_is_no_buddy, .fini = fini)
@@ -196,7 +208,7 @@ Test(buddy_map, a_hole_is_no_buddy, .fini = fini)
 	mmk_frame_table_plan(spans, 2, &plan);
 	meta = malloc(plan.bytes);
 	mmk_frame_table_build(&table, &plan, spans, 2, meta);
-	mmk_buddy_init(&buddy, &table, 0, 128, "zone");
+	mmk_buddy_init(&buddy, &table, 0, 0, 128, "zone");
 	mmk_buddy_give_run(&buddy, 97, 128);
 	mmk_buddy_give_run(&buddy, 0, 96);
 	cr_assert_eq(buddy.nr_free_pages, 127);
@@ -208,10 +220,11 @@ Test(buddy_map, a_hole_is_no_buddy, .fini = fini)
 
 Test(buddy, check_sees_a_planted_fault)
 {
-	struct mmk_frame *held = take(0), *a = take(0), *head;
+	struct mmk_granule *part = &table.granules[0];
+	struct mmk_granule *whole = &table.granules[1];
 
-	give(a, 0);
-	head = a;
+	/* Granule 0 has one page less, 1 is a block of order 6. */
+	cr_assert_eq(pfn_of(take(0)), 0);
 #define PLANT(field, value)                       \
 	do {                                      \
 		__typeof__(field) keep = (field); \
@@ -220,17 +233,22 @@ Test(buddy, check_sees_a_planted_fault)
 		(field) = keep;                   \
 		cr_assert(check());               \
 	} while (0)
-	PLANT(head->flags, MMK_FRAME_HEAD);
-	PLANT(head->order, 1);
-	PLANT(head->prev, 9);
-	PLANT(head->next, 5);
-	PLANT(head->next, UINT32_MAX);
-	PLANT(held->flags, MMK_FRAME_HEAD | MMK_FRAME_FREE);
+	PLANT(part->free, part->free & ~(uint64_t)4);
+	PLANT(part->free, 0);
+	PLANT(part->free, UINT64_MAX);
+	PLANT(part->list, 4);
+	PLANT(part->zone, 1);
+	PLANT(part->prev, 9);
+	PLANT(part->next, 5);
+	PLANT(part->next, UINT32_MAX);
+	PLANT(whole->free, 1);
+	PLANT(whole->list, 7);
+	PLANT(whole->first_pfn, 65);
 	PLANT(buddy.orders, 0);
-	PLANT(buddy.regions[0], 0);
+	PLANT(buddy.regions[5], 0);
 	PLANT(buddy.regions[9], UINT64_MAX);
+	PLANT(buddy.lists[0], 0);
 	PLANT(buddy.nr_free_pages, 1);
-	PLANT(buddy.nr_free_blocks[3], 0);
 	PLANT(buddy.end_pfn, 512);
 #undef PLANT
 }
@@ -297,7 +315,7 @@ model_step(struct model *m)
 Test(buddy_map, prop_agrees_with_a_byte_for_each_page, .fini = fini)
 {
 	static struct model m;
-	uint64_t nr_start;
+	uint64_t start[MMK_NR_ORDERS] = { 0 }, end[MMK_NR_ORDERS] = { 0 };
 
 	memset(&m, 0, sizeof(m));
 	memset(m.is_taken, 1, PAGES);
@@ -305,7 +323,7 @@ Test(buddy_map, prop_agrees_with_a_byte_for_each_page, .fini = fini)
 	m.seed = m.start_seed = mmk_test_seed();
 	make(0, PAGES, FIRST, LAST);
 	mmk_buddy_give_run(&buddy, FIRST, LAST);
-	cr_assert(mmk_buddy_check(&buddy, &nr_start));
+	mmk_buddy_count(&buddy, start);
 	for (m.step = 0; m.step < mmk_test_steps(20000); m.step++) {
 		model_step(&m);
 		if (m.step % 8 == 0)
@@ -317,9 +335,9 @@ Test(buddy_map, prop_agrees_with_a_byte_for_each_page, .fini = fini)
 
 		give(frame, frame->order);
 	}
-	uint64_t nr_end;
-	cr_assert(mmk_buddy_check(&buddy, &nr_end));
-	cr_assert_eq(nr_end, nr_start, "all merged again");
+	cr_assert(check());
+	mmk_buddy_count(&buddy, end);
+	cr_assert_eq(memcmp(start, end, sizeof(start)), 0, "all merged again");
 }
 
 /*
@@ -345,7 +363,7 @@ Test(buddy_map, prop_large_blocks_come_back_under_churn, .fini = fini)
 		held[at] = held[--nr];
 	}
 	for (unsigned order = 9; order <= MMK_MAX_ORDER; order++)
-		nr_large += buddy.nr_free_blocks[order];
+		nr_large += nr_blocks(order);
 	cr_assert_eq(nr_large, 0, "a random half leaves nothing large");
 	for (unsigned i = 0; i < 10 * CHURN_PAGES; i++) {
 		unsigned at = (unsigned)(mmk_test_random(&seed) % nr);
@@ -354,7 +372,7 @@ Test(buddy_map, prop_large_blocks_come_back_under_churn, .fini = fini)
 		held[at] = take(0);
 	}
 	for (unsigned order = 9; order <= MMK_MAX_ORDER; order++)
-		nr_large += buddy.nr_free_blocks[order] << (order - 9);
+		nr_large += nr_blocks(order) << (order - 9);
 	cr_log_info("%llu of 32 large blocks are whole again",
 	    (unsigned long long)nr_large);
 	cr_assert_geq(nr_large, 24, "MMK_SEED=%llu",
@@ -394,7 +412,7 @@ Test(buddy, claim_takes_exactly_these_pages)
 	for (mmk_pfn pfn = 299; pfn >= 5; pfn--)
 		give(mmk_frame_table_lookup(&table, pfn), 0);
 	cr_assert(check());
-	cr_assert_eq(buddy.nr_free_blocks[10], 1, "all merged again");
+	cr_assert_eq(nr_blocks(10), 1, "all merged again");
 }
 
 Test(buddy, claim_fails_on_a_page_that_is_not_free)

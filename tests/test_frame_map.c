@@ -37,13 +37,15 @@ Test(frame_map, low_requests_stay_below_the_limit_and_others_use_it_last)
 		all = take_all(0, &nr_normal);
 		nr_low = 0;
 		for (low = all; low != NULL &&
-		     mmk_frame_pa(&phys, low) + MMK_PAGE_BYTES <= limit;
+		     mmk_frame_pa(&phys, low) < mmk_round_down(limit,
+		         mmk_bytes_of_pages(MMK_GRANULE_PAGES));
 		     low = low->owner)
 			nr_low++;
+		limit = mmk_round_down(limit,
+		    mmk_bytes_of_pages(MMK_GRANULE_PAGES));
 		cr_assert_eq(nr_low, limit >> MMK_PAGE_SHIFT);
 		for (; low != NULL; low = low->owner)
-			cr_assert_geq(mmk_frame_pa(&phys, low),
-			    mmk_page_floor(limit));
+			cr_assert_geq(mmk_frame_pa(&phys, low), limit);
 		cr_assert_eq(mmk_frame_alloc(&phys, 0, MMK_ALLOC_LOW,
 		                 MMK_USE_KERNEL, &none),
 		    MMK_ERR_NOMEM);

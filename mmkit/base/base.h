@@ -63,6 +63,8 @@
 #define MMK_PRIVATE static __attribute__((unused))
 /* Keeps a rare path from costing the usual one registers. */
 #define MMK_NOINLINE __attribute__((noinline))
+#define MMK_OUTLINE MMK_NOINLINE
+#define MMK_INLINE static inline __attribute__((always_inline, unused))
 #define MMK_LIKELY(x) __builtin_expect(!!(x), 1)
 #define MMK_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define MMK_CONTAINER_OF(ptr, type, member) \
@@ -70,6 +72,8 @@
 
 /* A word of memory that had another type, or will have one. */
 typedef uintptr_t __attribute__((may_alias)) mmk_word;
+/* For looking at several small members of a structure at once. */
+typedef uint64_t __attribute__((may_alias)) mmk_word64;
 
 /* Units. A page is 1 << MMK_PAGE_SHIFT bytes. Ranges are half open. */
 typedef uint64_t mmk_pa;  /* physical address, bytes */
@@ -215,6 +219,13 @@ static inline unsigned
 mmk_order_of_pages(uint64_t nr_pages)
 {
 	return nr_pages == 1 ? 0 : 64u - (unsigned)__builtin_clzll(nr_pages - 1);
+}
+
+/* pre: x != 0. The number of zero bits below its lowest one. */
+static inline unsigned
+mmk_lowest_bit(uint64_t x)
+{
+	return (unsigned)__builtin_ctzll(x);
 }
 
 #endif /* MMKIT_BASE_H */

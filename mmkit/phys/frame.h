@@ -157,7 +157,7 @@ MMK_API void mmk_frame_set_use(struct mmk_phys *phys, struct mmk_frame *frame,
 
 /*
  * mmk_frame_of_pa: the head of the frame that contains `pa`; NULL: foreign, not
- * RAM that we manage. Free pages have a head as well; ask mmk_frame_is_held.
+ * RAM that we manage. A free page answers for itself; ask mmk_frame_is_held.
  * The answer lasts as long as somebody holds the frame. O(1).
  */
 MMK_API struct mmk_frame *mmk_frame_of_pa(const struct mmk_phys *phys,
@@ -186,8 +186,7 @@ mmk_frame_is_held(const struct mmk_frame *frame)
 {
 	unsigned flags = MMKIT_ATOMIC_LOAD(&frame->flags);
 
-	return (flags & (MMK_FRAME_HEAD | MMK_FRAME_FREE |
-	                    MMK_FRAME_CACHED)) == MMK_FRAME_HEAD;
+	return (flags & MMK_FRAME_HEAD) != 0;
 }
 
 static inline uint64_t
@@ -204,7 +203,7 @@ mmk_frame_ptr(const struct mmk_phys *phys, const struct mmk_frame *frame)
 }
 
 /* A snapshot; while others allocate its numbers may be of different moments. */
-MMK_API void mmk_phys_stats_read(const struct mmk_phys *phys,
+MMK_API void mmk_phys_stats_read(struct mmk_phys *phys,
     struct mmk_phys_stats *out);
 
 /* Give what the CPUs' caches hold back to the zones, where it can merge. */
@@ -268,6 +267,7 @@ mmk__phys_add_run(struct mmk_phys *phys, const struct mmk_phys_span *run,
 		    mmk_frame_table_lookup(&phys->table, end_pfn);
 
 		frame->refs = 1;
+		frame->pins = 1; /* for ever: unref may rely on it */
 		frame->use = MMK_USE_META;
 		frame->flags = MMK_FRAME_HEAD;
 		mmk_store_account(&phys->store, MMK_USE_META, 1);
@@ -315,10 +315,9 @@ mmk_phys_fini(struct mmk_phys *phys)
 	for (uint32_t i = 0; i < phys->table.nr_frames; i++) {
 		struct mmk_frame *frame = &phys->table.frames[i];
 
-		if ((frame->flags & (MMK_FRAME_FREE | MMK_FRAME_CACHED)) == 0)
-			continue;
-		MMKIT_UNPOISON(mmk_frame_ptr(phys, frame),
-		    (size_t)mmk_bytes_of_pages(mmk_frame_nr_pages(frame)));
+		if ((frame->flags & (MMK_FRAME_HEAD | MMK_FRAME_HOLE)) == 0)
+			MMKIT_UNPOISON(mmk_frame_ptr(phys, frame),
+			    (size_t)MMK_PAGE_BYTES);
 	}
 	(void)MMKIT_MEMSET(phys, 0, sizeof(*phys));
 }
@@ -329,23 +328,28 @@ MMK_API struct mmk_frame *
 mmk_frame_of_pa(const struct mmk_phys *phys, mmk_pa pa)
 {
 	mmk_pfn pfn = mmk_pfn_of_pa(pa);
+	struct mmk_frame *page = mmk_frame_table_lookup(&phys->table, pfn);
 
+	if (page == NULL ||
+	    (MMKIT_ATOMIC_LOAD(&page->flags) & MMK_FRAME_HOLE) != 0)
+		return NULL;
 	/*
 	 * The head of the block is at pfn rounded down to the block's size. The
 	 * pages in between are tails, so the first head met is the right one,
-	 * or pfn lies in a hole above it. Tails carry no order: allocating and
-	 * freeing a large frame then writes one descriptor, not all of them.
+	 * or pfn is free. Tails carry no order: allocating and freeing a large
+	 * frame then writes one descriptor, not all of them.
 	 */
 	for (unsigned order = 0; order <= MMK_MAX_ORDER; order++) {
 		struct mmk_frame *frame = mmk_frame_table_lookup(&phys->table,
 		    mmk_round_down(pfn, (uint64_t)1 << order));
 
 		if (frame == NULL)
-			return NULL;
-		if ((MMKIT_ATOMIC_LOAD(&frame->flags) & MMK_FRAME_HEAD) != 0)
-			return frame->order >= order ? frame : NULL;
+			break;
+		if ((MMKIT_ATOMIC_LOAD(&frame->flags) & MMK_FRAME_HEAD) == 0)
+			continue;
+		return frame->order >= order ? frame : page;
 	}
-	return NULL;
+	return page;
 }
 
 MMK_API mmk_pa
@@ -369,22 +373,28 @@ mmk_frame_at(const struct mmk_phys *phys, uint32_t index)
 
 /* ---- allocate and free --------------------------------------------------- */
 
-MMK_PRIVATE void
-mmk__frame_establish(struct mmk_phys *phys, struct mmk_frame *frame,
-    unsigned flags, enum mmk_use use)
+/*
+ * Counts and state are written as the two words that mmk__frame_is_plain reads:
+ * a load of what was stored in pieces waits until all of them have left.
+ */
+MMK_INLINE void
+mmk__frame_begin_as(struct mmk_phys *phys, struct mmk_frame *frame,
+    unsigned order, unsigned flags, enum mmk_use use)
 {
-	uint16_t state = MMK_FRAME_HEAD;
+	struct mmk_frame fresh = { .refs = 1, .flags = MMK_FRAME_HEAD };
+	const mmk_word64 *from = (const mmk_word64 *)(const void *)&fresh;
+	mmk_word64 *to = (mmk_word64 *)(void *)frame;
 
+	fresh.order = (uint8_t)order;
+	fresh.use = (uint8_t)use;
 	if ((flags & MMK_ALLOC_RETAINED) != 0)
-		state |= MMK_FRAME_RETAINED;
-	frame->use = (uint8_t)use;
-	frame->next = 0;
-	frame->prev = 0;
+		fresh.flags |= MMK_FRAME_RETAINED;
+	if ((flags & MMK_ALLOC_UNREFERENCED) != 0)
+		fresh.refs = 0;
 	frame->owner = NULL;
 	frame->translations = NULL;
-	MMKIT_ATOMIC_STORE(&frame->refs,
-	    (flags & MMK_ALLOC_UNREFERENCED) != 0 ? 0u : 1u);
-	MMKIT_ATOMIC_STORE(&frame->flags, state);
+	MMKIT_ATOMIC_STORE(&to[0], from[0]);
+	MMKIT_ATOMIC_STORE(&to[1], from[1]);
 	MMKIT_UNPOISON(mmk_frame_ptr(phys, frame),
 	    (size_t)mmk_bytes_of_pages(mmk_frame_nr_pages(frame)));
 	if ((flags & MMK_ALLOC_ZERO) == 0)
@@ -394,25 +404,24 @@ mmk__frame_establish(struct mmk_phys *phys, struct mmk_frame *frame,
 		    mmk_frame_pa(phys, frame) + mmk_bytes_of_pages(i)));
 }
 
-MMK_API enum mmk_err
-mmk_frame_alloc(struct mmk_phys *phys, unsigned order, unsigned flags,
+/* A held frame: `order` is set already. */
+MMK_PRIVATE void
+mmk__frame_establish(struct mmk_phys *phys, struct mmk_frame *frame,
+    unsigned flags, enum mmk_use use)
+{
+	mmk__frame_begin_as(phys, frame, frame->order, flags, use);
+}
+
+/* By the long way: from a zone, or one of the CPUs has it. */
+MMK_PRIVATE MMK_OUTLINE enum mmk_err
+mmk__frame_alloc_far(struct mmk_phys *phys, unsigned order, unsigned flags,
     enum mmk_use use, struct mmk_frame **frame_out)
 {
 	bool low_only = (flags & MMK_ALLOC_LOW) != 0;
 	struct mmk_frame *frame;
 
-	if (order > MMK_MAX_ORDER || (flags & ~MMK_ALLOC_FLAGS) != 0)
-		return MMK_ERR_INVAL;
-	if ((flags & MMK_ALLOC_UNREFERENCED) != 0 &&
-	    (flags & MMK_ALLOC_RETAINED) == 0)
-		return MMK_ERR_INVAL;
-	if (use == MMK_USE_FREE || use == MMK_USE_META ||
-	    (unsigned)use >= MMK_USE_MAX)
-		return MMK_ERR_INVAL;
-	if (MMKIT_FAIL_POINT())
-		return MMK_ERR_NOMEM;
 	frame = mmk_store_take(&phys->store, order, low_only, use);
-	if (frame == NULL) {
+	if (MMK_UNLIKELY(frame == NULL)) {
 		mmk_store_drain(&phys->store);
 		frame = mmk_store_take(&phys->store, order, low_only, use);
 	}
@@ -423,8 +432,53 @@ mmk_frame_alloc(struct mmk_phys *phys, unsigned order, unsigned flags,
 	return MMK_OK;
 }
 
+/* All but single pages without flags. */
+MMK_PRIVATE MMK_OUTLINE enum mmk_err
+mmk__frame_alloc(struct mmk_phys *phys, unsigned order, unsigned flags,
+    enum mmk_use use, struct mmk_frame **frame_out)
+{
+	struct mmk_frame *frame = NULL;
+	unsigned i = mmk__array_of(order);
+
+	if (order > MMK_MAX_ORDER || (flags & ~MMK_ALLOC_FLAGS) != 0)
+		return MMK_ERR_INVAL;
+	if ((flags & MMK_ALLOC_UNREFERENCED) != 0 &&
+	    (flags & MMK_ALLOC_RETAINED) == 0)
+		return MMK_ERR_INVAL;
+	if (MMKIT_FAIL_POINT())
+		return MMK_ERR_NOMEM;
+	if (MMK_LIKELY(i < MMK_CACHE_ARRAYS && (flags & MMK_ALLOC_LOW) == 0))
+		frame = mmk__store_take_near(&phys->store, i, order, use);
+	if (MMK_UNLIKELY(frame == NULL))
+		return mmk__frame_alloc_far(phys, order, flags, use, frame_out);
+	mmk__frame_begin_as(phys, frame, order, flags, use);
+	*frame_out = frame;
+	return MMK_OK;
+}
+
+MMK_API enum mmk_err
+mmk_frame_alloc(struct mmk_phys *phys, unsigned order, unsigned flags,
+    enum mmk_use use, struct mmk_frame **frame_out)
+{
+	struct mmk_frame *frame;
+
+	if (use == MMK_USE_FREE || use == MMK_USE_META ||
+	    (unsigned)use >= MMK_USE_MAX)
+		return MMK_ERR_INVAL;
+	if ((order | flags) != 0)
+		return mmk__frame_alloc(phys, order, flags, use, frame_out);
+	if (MMKIT_FAIL_POINT())
+		return MMK_ERR_NOMEM;
+	frame = mmk__store_take_near(&phys->store, 0, 0, use);
+	if (MMK_UNLIKELY(frame == NULL))
+		return mmk__frame_alloc_far(phys, 0, 0, use, frame_out);
+	mmk__frame_begin_as(phys, frame, 0, 0, use);
+	*frame_out = frame;
+	return MMK_OK;
+}
+
 /* Nobody has the frame any more: back to the cache or the zone. */
-MMK_PRIVATE void
+MMK_INLINE void
 mmk__frame_release(struct mmk_phys *phys, struct mmk_frame *frame)
 {
 	MMK_ASSERT(frame->use != MMK_USE_META);
@@ -451,24 +505,58 @@ mmk_frame_ref(struct mmk_phys *phys, struct mmk_frame *frame)
 	                           MMK_FRAME_RETAINED) != 0);
 }
 
-MMK_API uint32_t
-mmk_frame_unref(struct mmk_phys *phys, struct mmk_frame *frame)
+/*
+ * The frame has one owner and nothing else: it is not retained, not mapped,
+ * pinned or loaned. One look at each of the two words that say so.
+ */
+MMK_INLINE bool
+mmk__frame_is_plain(const struct mmk_frame *frame)
 {
-	bool is_retained;
+	struct mmk_frame want = { .refs = 1, .flags = MMK_FRAME_HEAD };
+	struct mmk_frame care = { .refs = UINT32_MAX, .mapped = UINT32_MAX,
+		.pins = UINT16_MAX, .loans = UINT16_MAX,
+		.flags = (uint16_t)~(unsigned)(MMK_FRAME_MODIFIED |
+		    MMK_FRAME_REFERENCED) };
+	const mmk_word64 *is = (const mmk_word64 *)(const void *)frame;
+	uint64_t counts = MMKIT_ATOMIC_LOAD(&is[0]);
+	uint64_t state = MMKIT_ATOMIC_LOAD(&is[1]);
+
+	return counts == ((const mmk_word64 *)(const void *)&want)[0] &&
+	    (state & ((const mmk_word64 *)(const void *)&care)[1]) ==
+	    ((const mmk_word64 *)(const void *)&want)[1];
+}
+
+MMK_PRIVATE MMK_OUTLINE uint32_t
+mmk__frame_unref(struct mmk_phys *phys, struct mmk_frame *frame)
+{
+	unsigned flags = MMKIT_ATOMIC_LOAD(&frame->flags);
 	uint32_t refs;
 
-	MMK_ASSERT(mmk_frame_is_held(frame));
-	/* Read first: without our reference the frame may be gone. */
-	is_retained = (MMKIT_ATOMIC_LOAD(&frame->flags) &
-	                  MMK_FRAME_RETAINED) != 0;
+	MMK_ASSERT((flags & MMK_FRAME_HEAD) != 0);
+	/* The flags were read first: without our reference it may be gone. */
 	refs = MMKIT_ATOMIC_SUB(&frame->refs, 1u);
 	MMK_ASSERT(refs != UINT32_MAX);
 	if (refs > 0)
 		return refs;
-	if (!is_retained)
+	if ((flags & MMK_FRAME_RETAINED) == 0)
 		mmk__frame_release(phys, frame);
 	else if (phys->retained_idle != NULL)
 		phys->retained_idle(phys->ctx, frame);
+	return 0;
+}
+
+MMK_API uint32_t
+mmk_frame_unref(struct mmk_phys *phys, struct mmk_frame *frame)
+{
+	/* A sole owner has no rival: no read-modify-write is needed. */
+	if (MMK_UNLIKELY(!mmk__frame_is_plain(frame)))
+		return mmk__frame_unref(phys, frame);
+	MMKIT_POISON(mmk_frame_ptr(phys, frame),
+	    (size_t)mmk_bytes_of_pages(mmk_frame_nr_pages(frame)));
+	if (MMK_LIKELY(frame->order == 0))
+		mmk__store_give(&phys->store, frame, 0);
+	else
+		mmk_store_give(&phys->store, frame);
 	return 0;
 }
 
@@ -559,7 +647,7 @@ mmk_phys_drain(struct mmk_phys *phys)
 }
 
 MMK_API void
-mmk_phys_stats_read(const struct mmk_phys *phys, struct mmk_phys_stats *out)
+mmk_phys_stats_read(struct mmk_phys *phys, struct mmk_phys_stats *out)
 {
 	(void)MMKIT_MEMSET(out, 0, sizeof(*out));
 	out->nr_pages = phys->nr_pages;
@@ -568,62 +656,47 @@ mmk_phys_stats_read(const struct mmk_phys *phys, struct mmk_phys_stats *out)
 	for (unsigned i = 0; i < MMKIT_CPU_MAX; i++) {
 		const struct mmk_store_cpu *cpu = &phys->store.cpus[i];
 
-		for (unsigned z = 0; z < MMK_ZONE_MAX; z++)
-			out->nr_cached_pages +=
-			    MMKIT_ATOMIC_LOAD(&cpu->nr_cached[z]);
 		for (unsigned use = 0; use < MMK_USE_MAX; use++)
 			out->nr_used_pages[use] +=
 			    MMKIT_ATOMIC_LOAD(&cpu->used[use]);
 	}
 	for (unsigned z = 0; z < MMK_ZONE_MAX; z++) {
-		const struct mmk_buddy *zone = &phys->store.zones[z];
+		struct mmk_buddy *zone = &phys->store.zones[z];
 
 		out->nr_free_pages += MMKIT_ATOMIC_LOAD(&zone->nr_free_pages);
-		for (unsigned order = 0; order <= MMK_MAX_ORDER; order++)
-			out->nr_free_blocks[order] +=
-			    MMKIT_ATOMIC_LOAD(&zone->nr_free_blocks[order]);
+		mmk_buddy_count(zone, out->nr_free_blocks);
 	}
+	out->nr_cached_pages = mmk_store_nr_cached(&phys->store);
 	out->nr_free_pages += out->nr_cached_pages;
 }
 
 /* What a walk over all descriptors finds. */
 struct mmk__phys_census {
 	uint64_t nr_pages;
-	uint64_t nr_free_pages[MMK_ZONE_MAX];
-	uint64_t nr_free_blocks[MMK_ZONE_MAX];
-	uint64_t nr_cached[MMK_ZONE_MAX];
+	uint64_t nr_free_pages; /* cached ones included */
 	uint64_t used[MMK_USE_MAX];
 };
 
-/* The state of one block is possible; it is added to the census. */
+/* The state of the block at `frame` is possible; it is added to the census. */
 MMK_PRIVATE bool
-mmk__census_add(const struct mmk_phys *phys, const struct mmk_frame *frame,
-    struct mmk__phys_census *census)
+mmk__census_add(const struct mmk_frame *frame, struct mmk__phys_census *census)
 {
-	enum mmk_zone z = mmk_store_zone(&phys->store, frame);
-	uint64_t nr_pages = mmk_frame_nr_pages(frame);
-
-	census->nr_pages += nr_pages;
 	if (mmk_frame_is_held(frame)) {
 		if (frame->use == MMK_USE_FREE || frame->use >= MMK_USE_MAX)
 			return false;
-		census->used[frame->use] += nr_pages;
+		census->nr_pages += mmk_frame_nr_pages(frame);
+		census->used[frame->use] += mmk_frame_nr_pages(frame);
 		return frame->refs > 0 ||
 		    (frame->flags & MMK_FRAME_RETAINED) != 0;
 	}
-	if (frame->use != MMK_USE_FREE || frame->mapped != 0 ||
-	    frame->pins != 0 || frame->loans != 0)
-		return false;
-	if ((frame->flags & MMK_FRAME_FREE) != 0) {
-		census->nr_free_blocks[z]++;
-		census->nr_free_pages[z] += nr_pages;
-		return (frame->flags & MMK_FRAME_CACHED) == 0;
-	}
-	census->nr_cached[z] += nr_pages;
-	return frame->order == 0;
+	if (frame->flags != 0)
+		return frame->flags == MMK_FRAME_HOLE;
+	census->nr_pages++;
+	census->nr_free_pages++;
+	return frame->mapped == 0 && frame->pins == 0 && frame->loans == 0;
 }
 
-/* The block at pfn, if one starts there; *pfn moves past it, or by one. */
+/* The block at pfn; *pfn moves past it, or by one. */
 MMK_PRIVATE bool
 mmk__census_block(const struct mmk_phys *phys, mmk_pfn *pfn,
     struct mmk__phys_census *census)
@@ -632,17 +705,14 @@ mmk__census_block(const struct mmk_phys *phys, mmk_pfn *pfn,
 	const struct mmk_frame *frame = mmk_frame_table_lookup(table, *pfn);
 	mmk_pfn end_pfn = *pfn + 1;
 
-	if (frame == NULL || mmk_frame_table_pfn(table, frame) != *pfn)
+	if (frame == NULL || mmk_frame_table_pfn(table, frame) != *pfn ||
+	    !mmk__census_add(frame, census))
 		return false;
-	if ((frame->flags & MMK_FRAME_HEAD) != 0) {
+	if (mmk_frame_is_held(frame)) {
 		if (frame->order > MMK_MAX_ORDER ||
 		    (*pfn & (mmk_frame_nr_pages(frame) - 1)) != 0)
 			return false;
-		if (!mmk__census_add(phys, frame, census))
-			return false;
 		end_pfn = *pfn + mmk_frame_nr_pages(frame);
-	} else if (frame->flags != 0) {
-		return false;
 	}
 	for (++*pfn; *pfn < end_pfn; ++*pfn) {
 		frame = mmk_frame_table_lookup(table, *pfn);
@@ -676,23 +746,61 @@ mmk__phys_census(const struct mmk_phys *phys, struct mmk__phys_census *census)
 	return true;
 }
 
+/* What the CPUs keep is free: nobody has it, and it is of the home zone. */
+MMK_PRIVATE bool
+mmk__phys_check_array(const struct mmk_store *store,
+    const struct mmk_store_cpu *cpu, unsigned i)
+{
+	const struct mmk_frame_table *table = store->table;
+	const struct mmk_store_array *array = &cpu->arrays[i];
+
+	if (array->next < array->first ||
+	    array->next > array->first + array->max)
+		return false;
+	for (uint32_t k = array->first; k < array->next; k++) {
+		uint32_t page = cpu->slots[k];
+		uint64_t bit = (uint64_t)1 << (page & (MMK_GRANULE_PAGES - 1));
+
+		if (page < store->home_index || page >= table->nr_frames ||
+		    (page & (((uint32_t)1 << mmk__array_order(i)) - 1) &
+		        (MMK_GRANULE_PAGES - 1)) != 0)
+			return false;
+		if ((table->frames[page].flags & MMK_FRAME_HOLE) != 0 ||
+		    (table->granules[page >> MMK_GRANULE_ORDER].free & bit) !=
+		        0)
+			return false;
+	}
+	return true;
+}
+
+MMK_PRIVATE bool
+mmk__phys_check_caches(const struct mmk_store *store)
+{
+	for (unsigned i = 0; i < MMKIT_CPU_MAX; i++) {
+		const struct mmk_store_cpu *cpu = &store->cpus[i];
+
+		for (unsigned k = 0; k < MMK_CACHE_ARRAYS; k++)
+			if (!mmk__phys_check_array(store, cpu, k))
+				return false;
+	}
+	return true;
+}
+
 /* What the store thinks is what the census found. */
 MMK_PRIVATE bool
 mmk__census_agrees(const struct mmk_store *store,
     const struct mmk__phys_census *census)
 {
-	for (unsigned z = 0; z < MMK_ZONE_MAX; z++) {
-		uint64_t nr_blocks;
+	uint64_t nr_free_pages = 0;
 
-		if (!mmk_buddy_check(&store->zones[z], &nr_blocks))
+	for (unsigned z = 0; z < MMK_ZONE_MAX; z++) {
+		if (!mmk_buddy_check(&store->zones[z]))
 			return false;
-		if (nr_blocks != census->nr_free_blocks[z] ||
-		    store->zones[z].nr_free_pages != census->nr_free_pages[z])
-			return false;
-		if (!mmk_store_check_caches(store, (enum mmk_zone)z,
-		    census->nr_cached[z]))
-			return false;
+		nr_free_pages += store->zones[z].nr_free_pages;
 	}
+	nr_free_pages += mmk_store_nr_cached(store);
+	if (nr_free_pages != census->nr_free_pages)
+		return false;
 	for (unsigned use = 0; use < MMK_USE_MAX; use++) {
 		uint64_t nr_pages = 0;
 
@@ -714,6 +822,7 @@ mmk_phys_check(struct mmk_phys *phys)
 		return false;
 	if (census.nr_pages != phys->nr_pages)
 		return false;
-	return mmk__census_agrees(&phys->store, &census);
+	return mmk__phys_check_caches(&phys->store) &&
+	    mmk__census_agrees(&phys->store, &census);
 }
 #endif /* MMKIT_IMPLEMENTATION */

@@ -3,23 +3,33 @@
  * mmkit/phys/store.h: where free frames are kept, and how many are not
  *
  * WHAT    Two zones, LOW below an address limit and NORMAL above, and for each
- *         CPU a small cache of single pages of either. Pages move between a
- *         cache and its zone in batches; larger blocks go straight to the zone.
- *         The same per-CPU structures count what is out, by use, so that
- *         counting needs no common cache line.
+ *         CPU small arrays of free blocks of the home zone, the highest one
+ *         there is: one array for each order up to 3 and one of superpages.
+ *         Blocks move between an array and the zone in batches; everything
+ *         else goes straight to a zone. The same
+ *         per-CPU structures count what is out, by use, so that counting needs
+ *         no common cache line.
  *
  *         A cached page is free but cannot merge. When an allocation would
  *         fail, the caller drains all caches and tries again.
- * LAYER   phys. Includes buddy.h. Knows no references.
- * LOCKS   cpus[i].lock (MMK_RANK_CPU_CACHE), then zones[z].lock
- *         (MMK_RANK_ZONE). Nothing waits.
- * COST    one page: one lock of this CPU's, and one zone lock in every
- *         MMK_CACHE_BATCH pages. A block: both locks, O(MMK_MAX_ORDER). About
- *         10 KiB and 150 bytes a CPU.
- * SOURCE  Bonwick and Adams, USENIX 2001 (magazines), simplified to a chain
- *         through the descriptors.
  *
- * I1      the chain cpus[i].head[z] has nr_cached[z] pages, all of zone z
+ *         With MMKIT_CPU_ENTER nothing of a CPU's is locked, and only that CPU
+ *         can empty its caches. Others leave a request, by setting its limit
+ *         to 0, which it honours the next time it frees something or finds its
+ *         array empty. So an allocation may fail although other CPUs have up
+ *         to MMK_CACHE_PAGES_MAX pages each: ask again later. Without MMKIT_CPU_ENTER a lock per CPU is taken, and
+ *         draining is complete when it returns.
+ *
+ * LAYER   phys. Includes buddy.h. Knows no references.
+ * LOCKS   cpus[i].lock (MMK_RANK_CPU_CACHE; not with MMKIT_CPU_ENTER), then
+ *         zones[z].lock (MMK_RANK_ZONE). Nothing waits.
+ * COST    one page: no atomic operation at all with MMKIT_CPU_ENTER, and one
+ *         zone lock in every MMK_CACHE_BATCH pages. A block: the zone's lock,
+ *         O(MMK_MAX_ORDER). About 10 KiB, and 1.2 KiB a CPU.
+ * SOURCE  Bonwick and Adams, USENIX 2001 (magazines): one array a CPU that is
+ *         filled and emptied by halves.
+ *
+ * I1      the arrays' pages are all of their zone, and of no frame
  * I2      sum over CPUs of used[u] == pages out with use u
  *                                                all tested by: mmk_phys_check
  */
@@ -30,34 +40,60 @@
 
 MMK_BEGIN_DECLS
 
-/* Pages moved between a CPU's cache and a zone at once, and the most kept. */
-#define MMK_CACHE_BATCH 16u
-#define MMK_CACHE_MAX 48u
+/*
+ * The arrays of a CPU: of orders 0 to MMK_CACHE_ORDERS - 1, then superpages.
+ * MMK_CACHE_MAX is the most single pages, MMK_CACHE_PAGES_MAX the most pages in
+ * all. A batch, half of what an array may hold, moves at once.
+ */
+#define MMK_CACHE_ORDERS 4u
+#define MMK_CACHE_ARRAYS (MMK_CACHE_ORDERS + 1u)
+#define MMK_CACHE_MAX 128u
+#define MMK_CACHE_BATCH (MMK_CACHE_MAX / 2)
+#define MMK_CACHE_SLOTS (MMK_CACHE_MAX + 32u + 16u + 8u + 2u)
+#define MMK_CACHE_PAGES_MAX \
+	(MMK_CACHE_MAX + 3 * 64u + ((uint64_t)2 << MMK_SUPERPAGE_ORDER))
 
 enum mmk_zone { MMK_ZONE_LOW, MMK_ZONE_NORMAL, MMK_ZONE_MAX };
 
-/* Guards: [L] this->lock  [l] this->lock to write, atomic to read */
+/*
+ * Guards: [I] immutable after init  [a] atomic
+ *         [C] the CPU's, see mmk__cpu_enter  [c] the same; others read it
+ */
+struct mmk_store_array {
+	uint32_t first; /* [I] its first slot */
+	uint32_t max;   /* [I] blocks it may have */
+	uint32_t next;  /* [c] first slot not in use */
+	uint32_t limit; /* [a] `next` stays below; 0: a drain is due */
+};
+
 struct mmk_store_cpu {
-	MMKIT_LOCK_T lock;
-	uint32_t head[MMK_ZONE_MAX];      /* [L] chain by next; index + 1 */
-	uint32_t nr_cached[MMK_ZONE_MAX]; /* [l] */
-	uint64_t used[MMK_USE_MAX]; /* [l] taken less given here, modulo 2^64 */
-	int64_t balance; /* [l] pages taken less given since the last fold */
-	int64_t high;    /* [l] the most `balance` has been since then */
+	MMKIT_LOCK_T lock; /* unused with MMKIT_CPU_ENTER */
+	struct mmk_store_array arrays[MMK_CACHE_ARRAYS];
+	uint64_t used[MMK_USE_MAX]; /* [c] taken less given here, modulo 2^64 */
+	int64_t balance; /* [c] pages taken less given since the last fold */
+	int64_t high;    /* [c] the most `balance` has been since then */
+	uint32_t slots[MMK_CACHE_SLOTS]; /* [C] descriptors, by index; of an
+	                                  * array the last one leaves first */
 	uint64_t apart[8]; /* no two CPUs write one cache line */
 };
 
 /* Guards: [I] immutable after init  [a] atomic */
 struct mmk_store {
 	const struct mmk_frame_table *table; /* [I] */
-	mmk_pfn low_pfn; /* [I] zone LOW is below */
-	int64_t nr_folded; /* [a] pages out, but for the CPUs' balances */
+	struct mmk_frame *frames;            /* [I] of the table */
+	mmk_pfn low_pfn;     /* [I] zone LOW is below */
+	uint32_t home;       /* [I] the highest zone with RAM */
+	uint32_t home_index; /* [I] descriptors from here on are of that zone */
+	int64_t nr_folded; /* [a] pages out, but for the CPUs' */
 	int64_t peak;      /* [a] the most nr_folded + a CPU's high has been */
 	struct mmk_buddy zones[MMK_ZONE_MAX];
 	struct mmk_store_cpu cpus[MMKIT_CPU_MAX];
 };
 
-/* Nothing free, nothing out. low_pfn is where zone NORMAL begins. */
+/*
+ * Nothing free, nothing out. low_pfn is where zone NORMAL begins: it is rounded
+ * down to a granule.
+ */
 MMK_API void mmk_store_init(struct mmk_store *store,
     const struct mmk_frame_table *table, const struct mmk_frame_plan *plan,
     mmk_pfn low_pfn);
@@ -82,15 +118,14 @@ MMK_API void mmk_store_give(struct mmk_store *store, struct mmk_frame *frame);
 MMK_API void mmk_store_account(struct mmk_store *store, unsigned use,
     int64_t nr_pages);
 
-/* Empty every CPU's cache into the zones. */
+/* Empty every CPU's cache into the zones; see above for MMKIT_CPU_ENTER. */
 MMK_API void mmk_store_drain(struct mmk_store *store);
 
 /* The most pages that were ever out: exact on one CPU. */
 MMK_API uint64_t mmk_store_peak(const struct mmk_store *store);
 
-/* One zone's caches hold nr_expected pages. pre: nobody else is in here. */
-MMK_API bool mmk_store_check_caches(const struct mmk_store *store,
-    enum mmk_zone z, uint64_t nr_expected);
+/* How many pages the CPUs keep. */
+MMK_API uint64_t mmk_store_nr_cached(const struct mmk_store *store);
 
 /* The zone that guards the page's free block. pre: RAM that we manage. */
 static inline struct mmk_buddy *
@@ -100,38 +135,54 @@ mmk_store_buddy_of(struct mmk_store *store, mmk_pfn pfn)
 	                                          : MMK_ZONE_NORMAL];
 }
 
-static inline enum mmk_zone
-mmk_store_zone(const struct mmk_store *store, const struct mmk_frame *frame)
-{
-	return mmk_frame_table_pfn(store->table, frame) < store->low_pfn
-	    ? MMK_ZONE_LOW
-	    : MMK_ZONE_NORMAL;
-}
-
 MMK_END_DECLS
 #endif /* MMKIT_PHYS_STORE_H */
 
 #if defined(MMKIT_IMPLEMENTATION) && !defined(MMKIT_PHYS_STORE_IMPL)
 #define MMKIT_PHYS_STORE_IMPL
 
+MMK_PRIVATE void
+mmk__cpu_init(struct mmk_store_cpu *cpu)
+{
+	static const uint8_t max[MMK_CACHE_ARRAYS] = { MMK_CACHE_MAX, 32, 16,
+		8, 2 };
+	uint32_t first = 0;
+
+	for (unsigned i = 0; i < MMK_CACHE_ARRAYS; i++) {
+		struct mmk_store_array *array = &cpu->arrays[i];
+
+		array->first = array->next = first;
+		array->max = max[i];
+		array->limit = first += max[i];
+	}
+	MMK_ASSERT(first == MMK_CACHE_SLOTS);
+}
+
 MMK_API void
 mmk_store_init(struct mmk_store *store, const struct mmk_frame_table *table,
     const struct mmk_frame_plan *plan, mmk_pfn low_pfn)
 {
 	(void)MMKIT_MEMSET(store, 0, sizeof(*store));
+	low_pfn = mmk_round_down(low_pfn, MMK_GRANULE_PAGES);
 	store->table = table;
+	store->frames = table->frames;
 	store->low_pfn = low_pfn;
+	store->home = low_pfn < plan->end_pfn ? MMK_ZONE_NORMAL : MMK_ZONE_LOW;
 	if (low_pfn < plan->first_pfn)
 		low_pfn = plan->first_pfn;
 	if (low_pfn > plan->end_pfn)
 		low_pfn = plan->end_pfn;
-	mmk_buddy_init(&store->zones[MMK_ZONE_LOW], table, plan->first_pfn,
-	    low_pfn, "mmk zone low");
-	mmk_buddy_init(&store->zones[MMK_ZONE_NORMAL], table, low_pfn,
-	    plan->end_pfn, "mmk zone normal");
-	for (unsigned i = 0; i < MMKIT_CPU_MAX; i++)
+	mmk_buddy_init(&store->zones[MMK_ZONE_LOW], table, MMK_ZONE_LOW,
+	    plan->first_pfn, low_pfn, "mmk zone low");
+	mmk_buddy_init(&store->zones[MMK_ZONE_NORMAL], table, MMK_ZONE_NORMAL,
+	    low_pfn, plan->end_pfn, "mmk zone normal");
+	store->home_index = store->zones[store->home].first_granule
+	    << MMK_GRANULE_ORDER;
+	for (unsigned i = 0; i < MMKIT_CPU_MAX; i++) {
 		MMKIT_LOCK_INIT(&store->cpus[i].lock, "mmk cpu cache",
 		    MMK_RANK_CPU_CACHE);
+		mmk__cpu_init(&store->cpus[i]);
+	}
 }
 
 /* The part of [start_pfn, end_pfn) that lies in the zone becomes free. */
@@ -156,34 +207,46 @@ mmk_store_add_run(struct mmk_store *store, mmk_pfn start_pfn, mmk_pfn end_pfn)
 		mmk__store_seed(&store->zones[z], start_pfn, end_pfn);
 }
 
-/* ---- accounts ------------------------------------------------------------ */
+/* ---- what belongs to a CPU ----------------------------------------------- */
 
-MMK_PRIVATE struct mmk_store_cpu *
-mmk__store_cpu(struct mmk_store *store)
+/* This CPU's part, and nobody else's until mmk__cpu_leave gets *state back. */
+MMK_INLINE struct mmk_store_cpu *
+mmk__cpu_enter(struct mmk_store *store, uintptr_t *state)
 {
-	unsigned cpu = MMKIT_CPU_ID();
+	unsigned id;
 
-	MMK_ASSERT(cpu < MMKIT_CPU_MAX);
-	return &store->cpus[cpu];
+	*state = MMKIT_CPU_ENTER();
+	id = MMKIT_CPU_ID();
+	MMK_DEBUG_ASSERT(id < MMKIT_CPU_MAX);
+	if (!MMK_CPU_IS_EXCLUSIVE)
+		MMKIT_LOCK(&store->cpus[id].lock);
+	return &store->cpus[id];
 }
 
-/* `nr_pages` more, or less, have this use. locks: cpu->lock held. */
-MMK_PRIVATE void
-mmk__cpu_account_locked(struct mmk_store_cpu *cpu, unsigned use,
-    int64_t nr_pages)
+MMK_INLINE void
+mmk__cpu_leave(struct mmk_store_cpu *cpu, uintptr_t state)
+{
+	if (!MMK_CPU_IS_EXCLUSIVE)
+		MMKIT_UNLOCK(&cpu->lock);
+	MMKIT_CPU_LEAVE(state);
+}
+
+/* `nr_pages` more, or less, have this use. */
+MMK_INLINE void
+mmk__cpu_account(struct mmk_store_cpu *cpu, unsigned use, int64_t nr_pages)
 {
 	int64_t balance = cpu->balance + nr_pages;
 
 	MMKIT_ATOMIC_STORE(&cpu->used[use],
 	    cpu->used[use] + (uint64_t)nr_pages);
 	MMKIT_ATOMIC_STORE(&cpu->balance, balance);
-	if (balance > cpu->high)
+	if (nr_pages > 0 && balance > cpu->high)
 		MMKIT_ATOMIC_STORE(&cpu->high, balance);
 }
 
 /* Bring the CPU's balance and peak to the common count, once a batch. */
 MMK_PRIVATE void
-mmk__cpu_fold_locked(struct mmk_store *store, struct mmk_store_cpu *cpu)
+mmk__cpu_fold(struct mmk_store *store, struct mmk_store_cpu *cpu)
 {
 	int64_t before = MMKIT_ATOMIC_ADD(&store->nr_folded, cpu->balance) -
 	    cpu->balance;
@@ -199,121 +262,150 @@ mmk__cpu_fold_locked(struct mmk_store *store, struct mmk_store_cpu *cpu)
 MMK_API void
 mmk_store_account(struct mmk_store *store, unsigned use, int64_t nr_pages)
 {
-	struct mmk_store_cpu *cpu = mmk__store_cpu(store);
+	uintptr_t state;
+	struct mmk_store_cpu *cpu = mmk__cpu_enter(store, &state);
 
-	MMKIT_LOCK(&cpu->lock);
-	mmk__cpu_account_locked(cpu, use, nr_pages);
-	mmk__cpu_fold_locked(store, cpu);
-	MMKIT_UNLOCK(&cpu->lock);
+	mmk__cpu_account(cpu, use, nr_pages);
+	mmk__cpu_leave(cpu, state);
 }
 
-/* ---- the caches ---------------------------------------------------------- */
+/* ---- the arrays ---------------------------------------------------------- */
 
+/* The array of an order; MMK_CACHE_ARRAYS: there is none. */
+MMK_INLINE unsigned
+mmk__array_of(unsigned order)
+{
+	if (order < MMK_CACHE_ORDERS)
+		return order;
+	return order == MMK_SUPERPAGE_ORDER ? MMK_CACHE_ORDERS
+	                                    : MMK_CACHE_ARRAYS;
+}
+
+MMK_PRIVATE unsigned
+mmk__array_order(unsigned i)
+{
+	return i < MMK_CACHE_ORDERS ? i : MMK_SUPERPAGE_ORDER;
+}
+
+/* The nr_blocks that were freed longest ago go back to the zone. */
 MMK_PRIVATE void
-mmk__cache_push_locked(struct mmk_store *store, struct mmk_store_cpu *cpu,
-    enum mmk_zone z, struct mmk_frame *frame)
+mmk__cpu_spill(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i,
+    uint32_t nr_blocks)
 {
-	frame->next = cpu->head[z];
-	cpu->head[z] = mmk_frame_table_index(store->table, frame) + 1;
-	MMKIT_ATOMIC_STORE(&cpu->nr_cached[z], cpu->nr_cached[z] + 1);
-}
-
-MMK_PRIVATE struct mmk_frame *
-mmk__cache_pop_locked(struct mmk_store *store, struct mmk_store_cpu *cpu,
-    enum mmk_zone z)
-{
-	struct mmk_frame *frame;
-
-	if (cpu->head[z] == 0)
-		return NULL;
-	frame = &store->table->frames[cpu->head[z] - 1];
-	cpu->head[z] = frame->next;
-	MMKIT_ATOMIC_STORE(&cpu->nr_cached[z], cpu->nr_cached[z] - 1);
-	return frame;
-}
-
-/* Up to a batch of pages from the zone. locks: cpu->lock held. */
-MMK_PRIVATE void
-mmk__cache_fill_locked(struct mmk_store *store, struct mmk_store_cpu *cpu,
-    enum mmk_zone z)
-{
-	struct mmk_buddy *zone = &store->zones[z];
-	struct mmk_frame *frames[MMK_CACHE_BATCH];
-	unsigned nr_frames = 0;
+	struct mmk_buddy *zone = &store->zones[store->home];
+	struct mmk_store_array *array = &cpu->arrays[i];
+	uint32_t *slots = &cpu->slots[array->first];
+	uint32_t nr_left = array->next - array->first - nr_blocks;
 
 	MMKIT_LOCK(&zone->lock);
-	while (nr_frames < MMK_CACHE_BATCH) {
-		struct mmk_frame *frame = mmk_buddy_take_locked(zone, 0);
-
-		if (frame == NULL)
-			break;
-		MMKIT_ATOMIC_STORE(&frame->flags,
-		    (uint16_t)(MMK_FRAME_HEAD | MMK_FRAME_CACHED));
-		frames[nr_frames++] = frame;
-	}
+	if (i == 0)
+		mmk_buddy_give_pages_locked(zone, nr_blocks, slots);
+	for (uint32_t k = 0; i > 0 && k < nr_blocks; k++)
+		mmk_buddy_give_locked(zone, &store->frames[slots[k]],
+		    mmk__array_order(i));
 	MMKIT_UNLOCK(&zone->lock);
-	/*
-	 * The last one pushed leaves first: pages leave in ascending order, so
-	 * that what is allocated in a row lies in a row.
-	 */
-	while (nr_frames > 0)
-		mmk__cache_push_locked(store, cpu, z, frames[--nr_frames]);
-	mmk__cpu_fold_locked(store, cpu);
+	(void)MMKIT_MEMMOVE(slots, slots + nr_blocks,
+	    nr_left * sizeof(*slots));
+	MMKIT_ATOMIC_STORE(&array->next, array->first + nr_left);
+	mmk__cpu_fold(store, cpu);
 }
 
-/* Up to nr_pages back to the zone. locks: cpu->lock held. */
+/* A batch from the zone into an empty array, if the zone has any. */
 MMK_PRIVATE void
-mmk__cache_drain_locked(struct mmk_store *store, struct mmk_store_cpu *cpu,
-    enum mmk_zone z, unsigned nr_pages)
+mmk__cpu_fill(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i)
 {
-	struct mmk_buddy *zone = &store->zones[z];
-	struct mmk_frame *frame;
+	struct mmk_buddy *zone = &store->zones[store->home];
+	struct mmk_store_array *array = &cpu->arrays[i];
+	uint32_t *slots = &cpu->slots[array->first];
+	uint32_t nr = 0, nr_wanted = array->max / 2;
 
 	MMKIT_LOCK(&zone->lock);
-	while (nr_pages-- > 0) {
-		frame = mmk__cache_pop_locked(store, cpu, z);
-		if (frame == NULL)
-			break;
-		mmk_buddy_give_locked(zone, frame, 0);
-	}
+	if (i == 0)
+		nr = mmk_buddy_take_pages_locked(zone, nr_wanted, slots);
+	while (i > 0 && nr < nr_wanted &&
+	    mmk__buddy_take(zone, mmk__array_order(i), &slots[nr]))
+		nr++;
 	MMKIT_UNLOCK(&zone->lock);
-	mmk__cpu_fold_locked(store, cpu);
+	MMKIT_ATOMIC_STORE(&array->next, array->first + nr);
+	mmk__cpu_fold(store, cpu);
+}
+
+/* Everything this CPU keeps goes back to the zone. */
+MMK_PRIVATE void
+mmk__cpu_drain(struct mmk_store *store, struct mmk_store_cpu *cpu)
+{
+	for (unsigned i = 0; i < MMK_CACHE_ARRAYS; i++) {
+		struct mmk_store_array *array = &cpu->arrays[i];
+
+		MMKIT_ATOMIC_STORE(&array->limit, array->first + array->max);
+		mmk__cpu_spill(store, cpu, i, array->next - array->first);
+	}
 }
 
 MMK_API void
 mmk_store_drain(struct mmk_store *store)
 {
-	for (unsigned i = 0; i < MMKIT_CPU_COUNT(); i++) {
-		struct mmk_store_cpu *cpu = &store->cpus[i];
+	uintptr_t state;
+	struct mmk_store_cpu *cpu;
 
+	if (MMK_CPU_IS_EXCLUSIVE) {
+		for (unsigned i = 0; i < MMKIT_CPU_COUNT() * MMK_CACHE_ARRAYS;
+		     i++)
+			MMKIT_ATOMIC_STORE(&store->cpus[i / MMK_CACHE_ARRAYS]
+			    .arrays[i % MMK_CACHE_ARRAYS].limit, 0u);
+		cpu = mmk__cpu_enter(store, &state);
+		mmk__cpu_drain(store, cpu);
+		mmk__cpu_leave(cpu, state);
+		return;
+	}
+	for (unsigned i = 0; i < MMKIT_CPU_COUNT(); i++) {
+		cpu = &store->cpus[i];
 		MMKIT_LOCK(&cpu->lock);
-		for (unsigned z = 0; z < MMK_ZONE_MAX; z++)
-			mmk__cache_drain_locked(store, cpu, (enum mmk_zone)z,
-			    UINT32_MAX);
+		mmk__cpu_drain(store, cpu);
 		MMKIT_UNLOCK(&cpu->lock);
 	}
 }
 
-/* One page of the zone, by way of this CPU's cache; NULL: there is none. */
-MMK_PRIVATE struct mmk_frame *
-mmk__store_take_page(struct mmk_store *store, enum mmk_zone z, enum mmk_use use)
-{
-	struct mmk_store_cpu *cpu = mmk__store_cpu(store);
-	struct mmk_frame *frame;
+/* ---- take ---------------------------------------------------------------- */
 
-	MMKIT_LOCK(&cpu->lock);
-	if (cpu->head[z] == 0)
-		mmk__cache_fill_locked(store, cpu, z);
-	frame = mmk__cache_pop_locked(store, cpu, z);
-	if (frame != NULL)
-		mmk__cpu_account_locked(cpu, use, 1);
-	MMKIT_UNLOCK(&cpu->lock);
+/* A block from this CPU's array, `order` not set; NULL: that is empty. */
+MMK_INLINE struct mmk_frame *
+mmk__store_take_near(struct mmk_store *store, unsigned i, unsigned order,
+    unsigned use)
+{
+	uintptr_t state;
+	struct mmk_store_cpu *cpu = mmk__cpu_enter(store, &state);
+	struct mmk_store_array *array = &cpu->arrays[i];
+	struct mmk_frame *frame = NULL;
+	uint32_t next = array->next;
+
+	if (MMK_LIKELY(next != array->first)) {
+		frame = &store->frames[cpu->slots[--next]];
+		MMKIT_ATOMIC_STORE(&array->next, next);
+		mmk__cpu_account(cpu, use, (int64_t)1 << order);
+	}
+	mmk__cpu_leave(cpu, state);
 	return frame;
 }
 
+/* This CPU's array gets a batch, if it is still empty. */
+MMK_PRIVATE void
+mmk__store_refill(struct mmk_store *store, unsigned i)
+{
+	uintptr_t state;
+	struct mmk_store_cpu *cpu = mmk__cpu_enter(store, &state);
+
+	if (MMK_CPU_IS_EXCLUSIVE &&
+	    MMKIT_ATOMIC_LOAD(&cpu->arrays[i].limit) == 0)
+		mmk__cpu_drain(store, cpu);
+	if (cpu->arrays[i].next == cpu->arrays[i].first)
+		mmk__cpu_fill(store, cpu, i);
+	mmk__cpu_leave(cpu, state);
+}
+
 MMK_PRIVATE struct mmk_frame *
-mmk__store_take_block(struct mmk_store *store, enum mmk_zone z, unsigned order,
-    enum mmk_use use)
+mmk__store_take_from(struct mmk_store *store, unsigned z, unsigned order,
+    unsigned use)
 {
 	struct mmk_buddy *zone = &store->zones[z];
 	struct mmk_frame *frame;
@@ -335,52 +427,105 @@ MMK_API struct mmk_frame *
 mmk_store_take(struct mmk_store *store, unsigned order, bool low_only,
     enum mmk_use use)
 {
-	enum mmk_zone z = low_only ? MMK_ZONE_LOW : MMK_ZONE_NORMAL;
-	struct mmk_frame *frame;
+	unsigned z = low_only ? MMK_ZONE_LOW : store->home;
+	struct mmk_frame *frame = NULL;
 
-	for (;;) {
-		frame = order == 0
-		    ? mmk__store_take_page(store, z, use)
-		    : mmk__store_take_block(store, z, order, use);
-		if (frame != NULL || z == MMK_ZONE_LOW)
-			return frame;
-		z = MMK_ZONE_LOW;
+	unsigned i = mmk__array_of(order);
+
+	if (z == store->home && i < MMK_CACHE_ARRAYS) {
+		mmk__store_refill(store, i);
+		frame = mmk__store_take_near(store, i, order, use);
 	}
+	if (MMK_LIKELY(frame != NULL)) {
+		frame->order = (uint8_t)order;
+		return frame;
+	}
+	do
+		frame = mmk__store_take_from(store, z, order, use);
+	while (frame == NULL && z-- > 0);
+	return frame;
 }
 
-MMK_PRIVATE void
-mmk__store_give_page(struct mmk_store *store, enum mmk_zone z,
-    struct mmk_frame *frame, unsigned use)
-{
-	struct mmk_store_cpu *cpu = mmk__store_cpu(store);
+/* ---- give ---------------------------------------------------------------- */
 
-	MMKIT_ATOMIC_STORE(&frame->flags,
-	    (uint16_t)(MMK_FRAME_HEAD | MMK_FRAME_CACHED));
-	MMKIT_LOCK(&cpu->lock);
-	mmk__cpu_account_locked(cpu, use, -1);
-	mmk__cache_push_locked(store, cpu, z, frame);
-	if (cpu->nr_cached[z] > MMK_CACHE_MAX)
-		mmk__cache_drain_locked(store, cpu, z, MMK_CACHE_BATCH);
-	MMKIT_UNLOCK(&cpu->lock);
+/* This CPU's array takes a block of the home zone, if it has room. */
+MMK_INLINE bool
+mmk__store_give_near(struct mmk_store *store, unsigned i, uint32_t index,
+    unsigned order, unsigned use)
+{
+	uintptr_t state;
+	struct mmk_store_cpu *cpu = mmk__cpu_enter(store, &state);
+	struct mmk_store_array *array = &cpu->arrays[i];
+	uint32_t next = array->next;
+	bool has_room = next < MMKIT_ATOMIC_LOAD(&array->limit);
+
+	if (MMK_LIKELY(has_room)) {
+		cpu->slots[next] = index;
+		MMKIT_ATOMIC_STORE(&array->next, next + 1);
+		mmk__cpu_account(cpu, use, -((int64_t)1 << order));
+	}
+	mmk__cpu_leave(cpu, state);
+	return has_room;
+}
+
+/* This CPU's array is full, or another CPU wants what it has. */
+MMK_PRIVATE void
+mmk__store_relieve(struct mmk_store *store, unsigned i)
+{
+	uintptr_t state;
+	struct mmk_store_cpu *cpu = mmk__cpu_enter(store, &state);
+	const struct mmk_store_array *array = &cpu->arrays[i];
+
+	if (MMK_CPU_IS_EXCLUSIVE && MMKIT_ATOMIC_LOAD(&array->limit) == 0)
+		mmk__cpu_drain(store, cpu);
+	else if (array->next == array->first + array->max)
+		mmk__cpu_spill(store, cpu, i, array->max / 2);
+	mmk__cpu_leave(cpu, state);
+}
+
+/* A block for which the CPU has no array, or no room in it. */
+MMK_PRIVATE MMK_OUTLINE void
+mmk__store_give_far(struct mmk_store *store, struct mmk_frame *frame,
+    uint32_t index)
+{
+	unsigned z = store->table->granules[index >> MMK_GRANULE_ORDER].zone;
+	unsigned order = frame->order, use = frame->use;
+	unsigned i = mmk__array_of(order);
+	struct mmk_buddy *zone = &store->zones[z];
+
+	if (i < MMK_CACHE_ARRAYS && z == store->home) {
+		mmk__store_relieve(store, i);
+		if (mmk__store_give_near(store, i, index, order, use))
+			return;
+	}
+	/* Less before more: between the two, others see fewer, not too many. */
+	mmk_store_account(store, use, -((int64_t)1 << order));
+	MMKIT_LOCK(&zone->lock);
+	mmk_buddy_give_locked(zone, frame, order);
+	MMKIT_UNLOCK(&zone->lock);
+}
+
+/* From here on its descriptor says nothing: see buddy.h. */
+MMK_INLINE void
+mmk__store_give(struct mmk_store *store, struct mmk_frame *frame,
+    unsigned order)
+{
+	uint32_t index = (uint32_t)(frame - store->frames);
+	unsigned i = mmk__array_of(order);
+
+	MMKIT_ATOMIC_STORE(&frame->flags, (uint16_t)0);
+	if (MMK_UNLIKELY(i == MMK_CACHE_ARRAYS || index < store->home_index ||
+	        !mmk__store_give_near(store, i, index, order, frame->use)))
+		mmk__store_give_far(store, frame, index);
 }
 
 MMK_API void
 mmk_store_give(struct mmk_store *store, struct mmk_frame *frame)
 {
-	enum mmk_zone z = mmk_store_zone(store, frame);
-	unsigned order = frame->order, use = frame->use;
-
-	frame->use = MMK_USE_FREE;
-	if (order == 0) {
-		mmk__store_give_page(store, z, frame, use);
-		return;
-	}
-	/* Less before more: between the two, others see fewer, not too many. */
-	mmk_store_account(store, use, -((int64_t)1 << order));
-	MMKIT_LOCK(&store->zones[z].lock);
-	mmk_buddy_give_locked(&store->zones[z], frame, order);
-	MMKIT_UNLOCK(&store->zones[z].lock);
+	mmk__store_give(store, frame, frame->order);
 }
+
+/* ---- numbers ------------------------------------------------------------- */
 
 MMK_API uint64_t
 mmk_store_peak(const struct mmk_store *store)
@@ -398,31 +543,20 @@ mmk_store_peak(const struct mmk_store *store)
 	return (uint64_t)(now > peak ? now : peak);
 }
 
-MMK_API bool
-mmk_store_check_caches(const struct mmk_store *store, enum mmk_zone z,
-    uint64_t nr_expected)
+MMK_API uint64_t
+mmk_store_nr_cached(const struct mmk_store *store)
 {
-	uint64_t nr_all = 0;
+	uint64_t nr_pages = 0;
 
-	for (unsigned i = 0; i < MMKIT_CPU_MAX; i++) {
-		const struct mmk_store_cpu *cpu = &store->cpus[i];
-		uint32_t nr = 0, link = cpu->head[z];
+	for (unsigned k = 0; k < MMKIT_CPU_MAX * MMK_CACHE_ARRAYS; k++) {
+		unsigned i = k % MMK_CACHE_ARRAYS;
+		const struct mmk_store_array *array =
+		    &store->cpus[k / MMK_CACHE_ARRAYS].arrays[i];
 
-		for (; link != 0 && nr <= MMK_CACHE_MAX; nr++) {
-			const struct mmk_frame *frame;
-
-			if (link > store->table->nr_frames)
-				return false;
-			frame = &store->table->frames[link - 1];
-			if ((frame->flags & MMK_FRAME_CACHED) == 0 ||
-			    mmk_store_zone(store, frame) != z)
-				return false;
-			link = frame->next;
-		}
-		if (nr != cpu->nr_cached[z] || link != 0)
-			return false;
-		nr_all += nr;
+		nr_pages += (uint64_t)(MMKIT_ATOMIC_LOAD(&array->next) -
+		                array->first)
+		    << mmk__array_order(i);
 	}
-	return nr_all == nr_expected;
+	return nr_pages;
 }
 #endif /* MMKIT_IMPLEMENTATION */

@@ -12,14 +12,15 @@
  *           array     [0: granules 0..k ]            [2: granules m..n]
  *
  *         page -> descriptor: one load from the section table, one addition.
- *         descriptor -> page: one load from the granule table, one addition.
+ *         descriptor -> page: one load from the granule's record, one addition.
+ *         That record also says which of its pages are free: see buddy.h.
  *         A hole inside a section costs a descriptor a page, one between
  *         sections 8 bytes for each 2^15 pages of it.
  * LAYER   phys. Includes base/port.h. Knows no allocator and no locks.
  * LOCKS   none: the table is immutable once built; the fields of a descriptor
  *         say who guards them
- * COST    plan and build: O(spans^2 + pages); lookups O(1). 40 bytes and 1/8
- *         a page, and 8 bytes a section.
+ * COST    plan and build: O(spans^2 + pages); lookups O(1). A descriptor and
+ *         half a byte a page, and 8 bytes a section.
  * SOURCE  own; the section table is the idea of Linux's sparsemem.
  *
  * I1      table_lookup(table_pfn(f)) == f          tested by: mmk_phys_check
@@ -48,20 +49,19 @@ enum mmk_use {
 };
 
 /*
- * Bits of mmk_frame.flags. A page belongs to exactly one block (free, cached
- * or held); HEAD is set in the descriptor of its first page, and in no other.
+ * Bits of mmk_frame.flags. HEAD is set in the descriptor of a held block's
+ * first page, and in no other: nothing is written into those of free pages.
  */
-#define MMK_FRAME_HEAD 0x0001u
-#define MMK_FRAME_FREE 0x0002u     /* on a zone's free list */
-#define MMK_FRAME_CACHED 0x0004u   /* free, kept near one CPU */
+#define MMK_FRAME_HEAD 0x0001u     /* the first page of a held block */
+#define MMK_FRAME_HOLE 0x0002u     /* there is no page of RAM behind it */
 #define MMK_FRAME_RETAINED 0x0008u /* MMK_ALLOC_RETAINED */
 /* Clear after mmk_frame_alloc; from here up the bits are pmap's and vm's. */
 #define MMK_FRAME_MODIFIED 0x0100u   /* harvested from translations */
 #define MMK_FRAME_REFERENCED 0x0200u /* harvested from translations */
 
 /*
- * Guards: [I] immutable after init  [a] atomic  [Z] the zone's lock
- *         [R] the reverse map's bucket lock  [O] whoever owns the frame
+ * Guards: [a] atomic  [R] the reverse map's bucket lock
+ *         [O] whoever owns the frame
  */
 struct mmk_frame {
 	uint32_t refs;      /* [a] owners */
@@ -70,15 +70,13 @@ struct mmk_frame {
 	uint16_t pins;      /* [a] */
 	uint16_t loans;     /* [a] reserved for loans; always 0 in this version */
 	uint16_t flags;     /* [a] MMK_FRAME_* */
-	uint8_t order;      /* [Z] log2 of its pages; only the head's counts.
+	uint8_t order;      /* log2 of its pages; only the head's counts.
 	                     * Immutable while held */
 	uint8_t use;        /* [O] enum mmk_use; mmk_frame_set_use changes it */
-	uint32_t next;      /* [Z] free list, as index + 1, 0 = none; while */
-	uint32_t prev;      /* held both are [O], for a list of the owner's */
 	void *owner;        /* [O] anon, pmap, slab: told by `use` */
 	void *translations; /* [R] list of reverse-map entries */
 };
-MMK_STATIC_ASSERT(sizeof(struct mmk_frame) <= 40, "a page's descriptor");
+MMK_STATIC_ASSERT(sizeof(struct mmk_frame) <= 32, "a page's descriptor");
 
 /* One span of the firmware's memory map. */
 struct mmk_phys_span {
@@ -91,6 +89,18 @@ struct mmk_section {
 	uint32_t base; /* index of the section's page 0, modulo 2^32 */
 	uint16_t first_granule;
 	uint16_t end_granule; /* 0: no RAM here */
+};
+
+#define MMK_GRANULE_UNLISTED 0xffu
+
+/* Guards: [I] immutable after init  [Z] the zone's lock; written atomically */
+struct mmk_granule {
+	mmk_pfn first_pfn; /* [I] of its 64 pages */
+	uint64_t free;     /* [Z] bit i: page i is free, and not all are */
+	uint32_t next;     /* [Z] on a list of the zone's, as index + 1 */
+	uint32_t prev;     /* [Z] 0: none */
+	uint8_t list;      /* [Z] which list, by order; or UNLISTED */
+	uint8_t zone;      /* [I] index of its zone */
 };
 
 /* What a span list needs, before there is a table. */
@@ -107,7 +117,7 @@ struct mmk_frame_plan {
 /* [I] all of it, and all it points to but the descriptors. */
 struct mmk_frame_table {
 	struct mmk_frame *frames;
-	mmk_pfn *granules; /* first page of each 64 descriptors */
+	struct mmk_granule *granules; /* one for each 64 descriptors */
 	struct mmk_section *sections;
 	uint64_t first_section;
 	uint64_t nr_sections;
@@ -169,15 +179,8 @@ mmk_frame_table_pfn(const struct mmk_frame_table *table,
 {
 	uint32_t index = mmk_frame_table_index(table, frame);
 
-	return table->granules[index >> MMK_GRANULE_ORDER] +
+	return table->granules[index >> MMK_GRANULE_ORDER].first_pfn +
 	    (index & (MMK_GRANULE_PAGES - 1));
-}
-
-/* pre: x != 0. The number of zero bits below its lowest one. */
-static inline unsigned
-mmk_lowest_bit(uint64_t x)
-{
-	return mmk_order_of_pages(x & (~x + 1));
 }
 
 MMK_END_DECLS
@@ -255,10 +258,42 @@ mmk_phys_span_next(const struct mmk_phys_span *spans, size_t nr_spans,
 /* State of one pass over the runs: the first counts, the second fills in. */
 struct mmk__table_pass {
 	struct mmk_frame_table *table; /* NULL: only count */
+	mmk_pfn first_pfn;             /* of the run in work */
+	mmk_pfn end_pfn;
 	uint64_t nr_granules;          /* so far */
 	uint64_t section;              /* of the last piece */
 	unsigned end_granule;          /* of the last piece; 0: none yet */
 };
+
+/* Pages outside the run in work are holes, until another run has them. */
+MMK_PRIVATE void
+mmk__table_fill_granule(const struct mmk__table_pass *pass, uint64_t index,
+    mmk_pfn pfn)
+{
+	struct mmk_granule *granule = &pass->table->granules[index];
+	struct mmk_frame *frames =
+	    &pass->table->frames[index << MMK_GRANULE_ORDER];
+
+	granule->first_pfn = pfn;
+	granule->list = MMK_GRANULE_UNLISTED;
+	if (pfn >= pass->first_pfn &&
+	    pfn + MMK_GRANULE_PAGES <= pass->end_pfn)
+		return;
+	for (uint64_t i = 0; i < MMK_GRANULE_PAGES; i++)
+		if (pfn + i < pass->first_pfn || pfn + i >= pass->end_pfn)
+			frames[i].flags = MMK_FRAME_HOLE;
+}
+
+/* The first granule of the run in work may be the last one's of another. */
+MMK_PRIVATE void
+mmk__table_join(const struct mmk__table_pass *pass)
+{
+	mmk_pfn pfn = pass->first_pfn;
+
+	do
+		mmk_frame_table_lookup(pass->table, pfn)->flags = 0;
+	while (++pfn < pass->end_pfn && (pfn & (MMK_GRANULE_PAGES - 1)) != 0);
+}
 
 MMK_PRIVATE void
 mmk__table_fill(const struct mmk__table_pass *pass, uint64_t section,
@@ -275,9 +310,9 @@ mmk__table_fill(const struct mmk__table_pass *pass, uint64_t section,
 	}
 	s->end_granule = (uint16_t)end;
 	for (unsigned g = first; g < end; g++)
-		table->granules[pass->nr_granules + (g - first)] =
+		mmk__table_fill_granule(pass, pass->nr_granules + (g - first),
 		    (section << MMK_SECTION_ORDER) +
-		    ((uint64_t)g << MMK_GRANULE_ORDER);
+		        ((uint64_t)g << MMK_GRANULE_ORDER));
 }
 
 /* Granules [first, end) of `section` hold RAM; so may a hole before them. */
@@ -319,10 +354,12 @@ mmk__table_run(struct mmk__table_pass *pass, mmk_pfn first_pfn, mmk_pfn end_pfn)
 	uint64_t section;
 	mmk_pfn start, stop;
 
+	pass->first_pfn = first_pfn;
+	pass->end_pfn = end_pfn;
 	for (;;) {
 		first_pfn = mmk__table_count_full(pass, first_pfn, end_pfn);
 		if (first_pfn >= end_pfn)
-			return;
+			break;
 		section = first_pfn >> MMK_SECTION_ORDER;
 		start = section << MMK_SECTION_ORDER;
 		stop = start + MMK_SECTION_PAGES;
@@ -335,13 +372,15 @@ mmk__table_run(struct mmk__table_pass *pass, mmk_pfn first_pfn, mmk_pfn end_pfn)
 		        MMK_GRANULE_ORDER));
 		first_pfn = stop;
 	}
+	if (pass->table != NULL)
+		mmk__table_join(pass);
 }
 
 MMK_API void
 mmk_frame_table_plan(const struct mmk_phys_span *spans, size_t nr_spans,
     struct mmk_frame_plan *plan_out)
 {
-	struct mmk__table_pass pass = { NULL, 0, 0, 0 };
+	struct mmk__table_pass pass = { NULL, 0, 0, 0, 0, 0 };
 	struct mmk_phys_span run = { 0, 0 };
 
 	MMKIT_MEMSET(plan_out, 0, sizeof(*plan_out));
@@ -364,7 +403,7 @@ mmk_frame_table_plan(const struct mmk_phys_span *spans, size_t nr_spans,
 	plan_out->nr_granules = pass.nr_granules;
 	plan_out->bytes = plan_out->nr_granules *
 	        (MMK_GRANULE_PAGES * sizeof(struct mmk_frame) +
-	            sizeof(mmk_pfn)) +
+	            sizeof(struct mmk_granule)) +
 	    plan_out->nr_sections * sizeof(struct mmk_section);
 }
 
@@ -373,7 +412,7 @@ mmk_frame_table_build(struct mmk_frame_table *table,
     const struct mmk_frame_plan *plan, const struct mmk_phys_span *spans,
     size_t nr_spans, void *meta)
 {
-	struct mmk__table_pass pass = { table, 0, 0, 0 };
+	struct mmk__table_pass pass = { table, 0, 0, 0, 0, 0 };
 	struct mmk_phys_span run = { 0, 0 };
 	uint64_t nr_frames = plan->nr_granules << MMK_GRANULE_ORDER;
 
@@ -381,7 +420,8 @@ mmk_frame_table_build(struct mmk_frame_table *table,
 	MMK_ASSERT(((uintptr_t)meta & (sizeof(uint64_t) - 1)) == 0);
 	(void)MMKIT_MEMSET(meta, 0, (size_t)plan->bytes);
 	table->frames = (struct mmk_frame *)meta;
-	table->granules = (mmk_pfn *)(void *)(table->frames + nr_frames);
+	table->granules =
+	    (struct mmk_granule *)(void *)(table->frames + nr_frames);
 	table->sections =
 	    (struct mmk_section *)(void *)(table->granules + plan->nr_granules);
 	table->first_section = plan->first_section;

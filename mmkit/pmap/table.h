@@ -293,7 +293,6 @@ mmk__table_free(struct mmk_pmap_sys *sys, struct mmk_frame *table)
 	MMK_ASSERT(table->use == MMK_USE_TABLE);
 	MMK_ASSERT(table->mapped == 0);
 	table->owner = NULL;
-	table->next = 0;
 	(void)mmk_frame_unref(sys->phys, table);
 }
 
@@ -304,7 +303,7 @@ mmk__tables_free(struct mmk_pmap_sys *sys, uint32_t chain)
 	while (chain != 0) {
 		struct mmk_frame *table = mmk_frame_at(sys->phys, chain - 1);
 
-		chain = table->next;
+		chain = (uint32_t)(uintptr_t)table->owner;
 		mmk__table_free(sys, table);
 	}
 }
@@ -376,7 +375,8 @@ mmk__path_shrink(struct mmk_pmap *pmap, struct mmk__path *path,
 			return level;
 		(void)mmk__pte_take(path->slots[level + 1]);
 		path->is_whole = false;
-		table->next = *chain_out;
+		/* Nobody finds the table any more: its owner is not asked. */
+		table->owner = (void *)(uintptr_t)*chain_out;
 		*chain_out = mmk_frame_index(pmap->sys->phys, table) + 1;
 		pmap->nr_tables--;
 	}
