@@ -14,15 +14,14 @@
  *         free aligned block is 2^n; list n >= 6, the first granules of free
  *         blocks of 2^n.
  *
- *         Each order has 64 lists, one for each 64th of the zone. Allocation
- *         takes from the lowest region that has a block large enough, and
- *         there the smallest that will do. Taking the last one freed, or the
- *         best fit wherever it is, spreads new frames over all of memory:
- *         after some churn no large block is left, and none ever comes back.
- *         Packing towards low addresses lets the high regions run empty and
- *         merge, in constant time. Within a region the last one listed goes
- *         first. But no superpage is broken while a smaller block will do,
- *         wherever that is.
+ *         Each order has 64 lists, one for each 64th of the zone. A single
+ *         page comes from the lowest region that has one. Taking the last one
+ *         freed, wherever it is, spreads new frames over all of memory: after
+ *         some churn no large block is left, and none ever comes back. Packing
+ *         towards low addresses lets the high regions run empty and merge, in
+ *         constant time. Larger blocks come from the best fit, and there from
+ *         the lowest region. No superpage is broken while a smaller block will
+ *         do.
  * LAYER   phys. Includes table.h. Knows no references and no CPUs.
  * LOCKS   buddy->lock (MMK_RANK_ZONE, the innermost of all) guards everything
  *         here, and the [Z] fields of the granules in the range
@@ -269,8 +268,25 @@ mmk__buddy_count_pages(struct mmk_buddy *buddy, uint64_t delta)
 }
 
 /*
- * The granule to take a block of `order` from: in the lowest region that has
- * one, the smallest that will do. pre: there is one. Its list is *list_out.
+ * The lists to look in, of those in `small`: all have a block that will do, and
+ * no superpage. Single pages are taken where many are gone already, in the
+ * lowest region: that is what lets the others heal. For larger ones, of which
+ * there are fewer, the best fit counts.
+ */
+MMK_INLINE uint32_t
+mmk__buddy_prefer(uint32_t small, unsigned order)
+{
+	uint32_t broken = small &
+	    (((uint32_t)1 << (MMK_GRANULE_ORDER - 1)) - 1);
+
+	if (order > 0)
+		return small & (~small + 1);
+	return broken != 0 ? broken : small;
+}
+
+/*
+ * The granule to take a block of `order` from, in the lowest region. pre: there
+ * is one. Its list is *list_out.
  */
 MMK_INLINE uint32_t
 mmk__buddy_choose(const struct mmk_buddy *buddy, unsigned order,
@@ -282,7 +298,7 @@ mmk__buddy_choose(const struct mmk_buddy *buddy, unsigned order,
 	unsigned region;
 
 	if (small != 0)
-		orders = small;
+		orders = mmk__buddy_prefer(small, order);
 
 	for (uint32_t left = orders; left != 0; left &= left - 1)
 		regions |= buddy->regions[mmk_lowest_bit(left)];
@@ -294,7 +310,7 @@ mmk__buddy_choose(const struct mmk_buddy *buddy, unsigned order,
 /* ---- blocks of a granule and more ---------------------------------------- */
 
 /* The granule of the page, with the index; NULL: the page has no descriptor. */
-MMK_PRIVATE struct mmk_granule *
+MMK_INLINE struct mmk_granule *
 mmk__buddy_granule(const struct mmk_buddy *buddy, mmk_pfn pfn,
     uint32_t *index_out)
 {
@@ -326,7 +342,7 @@ mmk__buddy_split(struct mmk_buddy *buddy, uint32_t index, unsigned from,
 }
 
 /* The other half of the block of order + 1 is free: it is *index_out. */
-MMK_PRIVATE bool
+MMK_INLINE bool
 mmk__buddy_mate(const struct mmk_buddy *buddy, mmk_pfn pfn, unsigned order,
     uint32_t *index_out)
 {

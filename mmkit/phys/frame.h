@@ -487,7 +487,7 @@ mmk__frame_release(struct mmk_phys *phys, struct mmk_frame *frame)
 	MMK_ASSERT(MMKIT_ATOMIC_LOAD(&frame->loans) == 0);
 	MMKIT_POISON(mmk_frame_ptr(phys, frame),
 	    (size_t)mmk_bytes_of_pages(mmk_frame_nr_pages(frame)));
-	mmk_store_give(&phys->store, frame);
+	mmk__store_give(&phys->store, frame, frame->order);
 }
 
 /* ---- counts -------------------------------------------------------------- */
