@@ -82,6 +82,12 @@ unsigned sim_cpu_id(void);
 uint64_t sim_clock_ns(void);
 bool sim_fail_point(void);
 void sim_yield_point(void);
+/*
+ * With SIM_CPU_EXCLUSIVE a CPU is one thread's from enter to leave: a second
+ * one that enters meanwhile was preempted where the contract forbids it.
+ */
+uintptr_t sim_cpu_enter(void);
+void sim_cpu_leave(uintptr_t cpu);
 void sim_preempt_disable(void);
 void sim_preempt_enable(void);
 /*
@@ -117,6 +123,10 @@ void sim_item_free(const void *owner, const void *ptr, size_t bytes);
 #define MMKIT_LOG(text) sim_log(text)
 #define MMKIT_CPU_COUNT() sim_cpu_count()
 #define MMKIT_CPU_ID() sim_cpu_id()
+#ifdef SIM_CPU_EXCLUSIVE
+#define MMKIT_CPU_ENTER() sim_cpu_enter()
+#define MMKIT_CPU_LEAVE(state) sim_cpu_leave(state)
+#endif
 #define MMKIT_CLOCK_NS() sim_clock_ns()
 #define MMKIT_FAIL_POINT() sim_fail_point()
 #define MMKIT_YIELD_POINT() sim_yield_point()

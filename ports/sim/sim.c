@@ -227,6 +227,29 @@ sim_yield_point(void)
 		sim_machine.yield(sim_machine.yield_ctx);
 }
 
+/* One for each CPU: how often it was entered, by the thread that has it. */
+static unsigned cpu_entered[MMKIT_CPU_MAX]; /* [a] */
+static _Thread_local unsigned cpu_depth;
+
+uintptr_t
+sim_cpu_enter(void)
+{
+	unsigned cpu = sim_cpu_id();
+	unsigned before = __atomic_fetch_add(&cpu_entered[cpu], 1,
+	    __ATOMIC_ACQ_REL);
+
+	if (before != cpu_depth++)
+		sim_panic("sim: two threads on one CPU");
+	return cpu;
+}
+
+void
+sim_cpu_leave(uintptr_t cpu)
+{
+	cpu_depth--;
+	__atomic_fetch_sub(&cpu_entered[cpu], 1, __ATOMIC_ACQ_REL);
+}
+
 void
 sim_preempt_disable(void)
 {
