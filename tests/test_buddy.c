@@ -22,12 +22,13 @@ make(mmk_pfn first_pfn, mmk_pfn end_pfn, mmk_pfn zone_first, mmk_pfn zone_end)
 {
 	struct mmk_phys_span span = { mmk_pa_of_pfn(first_pfn),
 		mmk_pa_of_pfn(end_pfn) };
+	struct mmk_phys_map map = { &span, 1, NULL, 0 };
 	struct mmk_frame_plan plan;
 
 	sim_boot(NULL);
-	mmk_frame_table_plan(&span, 1, &plan);
+	mmk_frame_table_plan(&map, &plan);
 	meta = malloc(plan.bytes);
-	mmk_frame_table_build(&table, &plan, &span, 1, meta);
+	mmk_frame_table_build(&table, &plan, &map, meta);
 	mmk_buddy_init(&buddy, &table, 0, zone_first, zone_end, "zone");
 }
 
@@ -202,12 +203,13 @@ Test(buddy_map, a_hole_is_no_buddy, .fini = fini)
 		{ 0, mmk_pa_of_pfn(96) },
 		{ mmk_pa_of_pfn(97), mmk_pa_of_pfn(128) },
 	};
+	struct mmk_phys_map map = { spans, 2, NULL, 0 };
 	struct mmk_frame_plan plan;
 
 	sim_boot(NULL);
-	mmk_frame_table_plan(spans, 2, &plan);
+	mmk_frame_table_plan(&map, &plan);
 	meta = malloc(plan.bytes);
-	mmk_frame_table_build(&table, &plan, spans, 2, meta);
+	mmk_frame_table_build(&table, &plan, &map, meta);
 	mmk_buddy_init(&buddy, &table, 0, 0, 128, "zone");
 	mmk_buddy_give_run(&buddy, 97, 128);
 	mmk_buddy_give_run(&buddy, 0, 96);

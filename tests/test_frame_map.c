@@ -168,21 +168,72 @@ Test(frame_map, hundreds_of_one_page_spans_in_any_order)
 	fini();
 }
 
+/* What the firmware of a PC says, in no order, and what is on top of it. */
+Test(frame_map, a_map_of_firmware_less_what_is_in_use)
+{
+	enum { NR = 300 };
+	static struct mmk_phys_span spans[NR], reserved[NR];
+	struct sim_config machine = { .ram_bytes = 16 * MIB,
+		.nr_cpus = NR_CPUS };
+	struct mmk_phys_config config = { .spans = spans, .nr_spans = NR,
+		.reserved = reserved, .nr_reserved = NR };
+	struct mmk_frame *frame;
+	uint64_t nr;
+
+	for (uint64_t i = 0; i < NR; i++) {
+		/* Boot services, loader code and free pages, piece by piece. */
+		spans[i].start_pa = (NR - 1 - i) * 13 * MMK_PAGE_BYTES;
+		spans[i].end_pa = spans[i].start_pa + 14 * MMK_PAGE_BYTES;
+		/* ACPI tables and modules: a few bytes in every 26th page. */
+		reserved[i].start_pa = i * 26 * MMK_PAGE_BYTES + 100;
+		reserved[i].end_pa = reserved[i].start_pa + 8;
+	}
+	/* The kernel's image, twice, and nothing at all. */
+	reserved[7].start_pa = 2 * MIB;
+	reserved[7].end_pa = 3 * MIB;
+	reserved[8].start_pa = 2 * MIB + 5;
+	reserved[8].end_pa = 3 * MIB - 5;
+	reserved[9].start_pa = 5 * MIB;
+	reserved[9].end_pa = 4 * MIB;
+	sim_boot(&machine);
+	sim_set_cpu(0);
+	cr_assert_eq(mmk_phys_init(&phys, &config), MMK_OK);
+	cr_assert(mmk_phys_check(&phys));
+	cr_assert_null(mmk_frame_of_pa(&phys, 0));
+	cr_assert_not_null(mmk_frame_of_pa(&phys, MMK_PAGE_BYTES));
+	cr_assert_null(mmk_frame_of_pa(&phys, 26 * MMK_PAGE_BYTES));
+	cr_assert_null(mmk_frame_of_pa(&phys, 2 * MIB));
+	cr_assert_null(mmk_frame_of_pa(&phys, 3 * MIB - 1));
+	cr_assert_not_null(mmk_frame_of_pa(&phys, 3 * MIB));
+	cr_assert_not_null(mmk_frame_of_pa(&phys, 4 * MIB + 4096));
+	frame = take_all(0, &nr);
+	cr_assert_eq(nr + stats().nr_used_pages[MMK_USE_META],
+	    stats().nr_pages);
+	put_all(frame);
+	fini();
+	/* Everything is reserved: there is no RAM. */
+	reserved[0].start_pa = 0;
+	reserved[0].end_pa = UINT64_MAX;
+	cr_assert_eq(mmk_phys_config_meta_bytes(&config), 0);
+	cr_assert_eq(mmk_phys_init(&phys, &config), MMK_ERR_INVAL);
+}
+
 /* The table alone, where no RAM is behind the addresses. */
 static void
 check_table(const struct mmk_phys_span *spans, size_t nr_spans,
     uint64_t max_bytes)
 {
+	struct mmk_phys_map map = { spans, nr_spans, NULL, 0 };
 	struct mmk_frame_plan plan;
 	struct mmk_frame_table table;
 	struct mmk_phys_span run = { 0, 0 };
 	uint64_t nr_pages = 0;
 	void *meta;
 
-	mmk_frame_table_plan(spans, nr_spans, &plan);
+	mmk_frame_table_plan(&map, &plan);
 	cr_assert_leq(plan.bytes, max_bytes);
 	meta = malloc(plan.bytes);
-	mmk_frame_table_build(&table, &plan, spans, nr_spans, meta);
+	mmk_frame_table_build(&table, &plan, &map, meta);
 	while (mmk_phys_span_next(spans, nr_spans, run.end_pa, &run)) {
 		mmk_pfn first = mmk_pfn_of_pa(run.start_pa);
 		mmk_pfn end = mmk_pfn_of_pa(run.end_pa);
@@ -255,7 +306,7 @@ Test(frame_map, prop_any_span_list_gives_exactly_its_whole_pages)
 		.ram_bytes = NR_PAGES * MMK_PAGE_BYTES,
 	};
 	static unsigned char cells[NR_CELLS];
-	struct mmk_phys_span spans[NR_SPANS];
+	struct mmk_phys_span spans[NR_SPANS], reserved[NR_SPANS / 4];
 
 	for (unsigned round = 0; round < mmk_test_steps(60); round++) {
 		struct mmk_phys_config config = { .spans = spans };
@@ -274,12 +325,23 @@ Test(frame_map, prop_any_span_list_gives_exactly_its_whole_pages)
 			spans[i].end_pa = b * cell_bytes;
 			memset(cells + a, 1, b - a);
 		}
+		/* A page is lost if any quarter of it is reserved. */
+		config.reserved = reserved;
+		config.nr_reserved = mmk_test_random(&seed) % (NR_SPANS / 4);
+		for (size_t i = 0; i < config.nr_reserved; i++) {
+			uint64_t a = mmk_test_random(&seed) % NR_CELLS;
+			uint64_t b = a + mmk_test_random(&seed) % 64;
+
+			reserved[i].start_pa = a * cell_bytes;
+			reserved[i].end_pa = b * cell_bytes;
+			for (; a < b && a < NR_CELLS; a++)
+				cells[a] = 2;
+		}
 		for (unsigned p = 0; p < NR_PAGES; p++)
 			nr_pages += memcmp(&cells[4 * p], "\1\1\1\1", 4) == 0;
 		sim_boot(&machine);
 		sim_set_cpu(0);
-		config.meta_bytes =
-		    mmk_phys_meta_bytes(spans, config.nr_spans);
+		config.meta_bytes = mmk_phys_config_meta_bytes(&config);
 		config.meta = malloc(config.meta_bytes + 1);
 		config.low_limit_pa =
 		    mmk_test_random(&seed) % (NR_PAGES * MMK_PAGE_BYTES);

@@ -41,6 +41,9 @@ struct mmk_phys_config {
 	const struct mmk_phys_span *spans; /* RAM, in any order; overlaps and
 	                                    * holes are fine */
 	size_t nr_spans;
+	const struct mmk_phys_span *reserved; /* not RAM, whatever the spans
+	                                       * say: firmware, kernel, modules */
+	size_t nr_reserved;
 	void *meta; /* mmk_phys_meta_bytes() bytes aligned to 8, outside the
 	             * spans; NULL: taken from RAM itself */
 	size_t meta_bytes;
@@ -78,6 +81,10 @@ struct mmk_phys_stats {
  */
 MMK_API uint64_t mmk_phys_meta_bytes(const struct mmk_phys_span *spans,
     size_t nr_spans);
+
+/* The same for all that config says of the memory map, reserved spans too. */
+MMK_API uint64_t mmk_phys_config_meta_bytes(
+    const struct mmk_phys_config *config);
 
 /*
  * mmk_phys_init: take over the RAM of config->spans.
@@ -223,9 +230,29 @@ MMK_END_DECLS
 MMK_API uint64_t
 mmk_phys_meta_bytes(const struct mmk_phys_span *spans, size_t nr_spans)
 {
+	struct mmk_phys_map map = { spans, nr_spans, NULL, 0 };
 	struct mmk_frame_plan plan;
 
-	mmk_frame_table_plan(spans, nr_spans, &plan);
+	mmk_frame_table_plan(&map, &plan);
+	return plan.bytes;
+}
+
+MMK_PRIVATE struct mmk_phys_map
+mmk__phys_map(const struct mmk_phys_config *config)
+{
+	struct mmk_phys_map map = { config->spans, config->nr_spans,
+		config->reserved, config->nr_reserved };
+
+	return map;
+}
+
+MMK_API uint64_t
+mmk_phys_config_meta_bytes(const struct mmk_phys_config *config)
+{
+	struct mmk_phys_map map = mmk__phys_map(config);
+	struct mmk_frame_plan plan;
+
+	mmk_frame_table_plan(&map, &plan);
 	return plan.bytes;
 }
 
@@ -234,15 +261,14 @@ mmk_phys_meta_bytes(const struct mmk_phys_span *spans, size_t nr_spans)
  * that low memory, which is scarce, is left alone.
  */
 MMK_PRIVATE bool
-mmk__phys_carve(const struct mmk_phys_config *config, uint64_t bytes,
+mmk__phys_carve(const struct mmk_phys_map *map, uint64_t bytes,
     struct mmk_phys_span *meta_out)
 {
 	struct mmk_phys_span run = { 0, 0 };
 	uint64_t nr_pages = mmk_pages_round_up(bytes);
 	bool found = false;
 
-	while (mmk_phys_span_next(config->spans, config->nr_spans, run.end_pa,
-	    &run)) {
+	while (mmk_phys_map_next(map, run.end_pa, &run)) {
 		if (mmk_pages_of_bytes(run.end_pa - run.start_pa) < nr_pages)
 			continue;
 		meta_out->start_pa = run.end_pa - mmk_bytes_of_pages(nr_pages);
@@ -278,17 +304,18 @@ MMK_API enum mmk_err
 mmk_phys_init(struct mmk_phys *phys, const struct mmk_phys_config *config)
 {
 	struct mmk_phys_span meta = { 0, 0 }, run = { 0, 0 };
+	struct mmk_phys_map map = mmk__phys_map(config);
 	struct mmk_frame_plan plan;
 	void *memory = config->meta;
 
 	MMK_ASSERT(MMKIT_CPU_COUNT() <= MMKIT_CPU_MAX);
-	mmk_frame_table_plan(config->spans, config->nr_spans, &plan);
+	mmk_frame_table_plan(&map, &plan);
 	if (plan.nr_pages == 0 || (uintptr_t)memory % sizeof(uint64_t) != 0)
 		return MMK_ERR_INVAL;
 	if (plan.nr_granules >= UINT32_MAX >> MMK_GRANULE_ORDER)
 		return MMK_ERR_LIMIT;
 	if (memory == NULL) {
-		if (!mmk__phys_carve(config, plan.bytes, &meta))
+		if (!mmk__phys_carve(&map, plan.bytes, &meta))
 			return MMK_ERR_NOMEM;
 		memory = MMKIT_PHYS_TO_PTR(meta.start_pa);
 	} else if (config->meta_bytes < plan.bytes) {
@@ -299,12 +326,10 @@ mmk_phys_init(struct mmk_phys *phys, const struct mmk_phys_config *config)
 	phys->meta_bytes = plan.bytes;
 	phys->retained_idle = config->retained_idle;
 	phys->ctx = config->ctx;
-	mmk_frame_table_build(&phys->table, &plan, config->spans,
-	    config->nr_spans, memory);
+	mmk_frame_table_build(&phys->table, &plan, &map, memory);
 	mmk_store_init(&phys->store, &phys->table, &plan,
 	    mmk_pfn_of_pa(config->low_limit_pa));
-	while (mmk_phys_span_next(config->spans, config->nr_spans, run.end_pa,
-	    &run))
+	while (mmk_phys_map_next(&map, run.end_pa, &run))
 		mmk__phys_add_run(phys, &run, &meta);
 	return MMK_OK;
 }

@@ -91,6 +91,17 @@ struct mmk_section {
 	uint16_t end_granule; /* 0: no RAM here */
 };
 
+/*
+ * A memory map as it comes: both lists in any order, overlapping themselves and
+ * each other, with empty or reversed spans. What is reserved is not RAM.
+ */
+struct mmk_phys_map {
+	const struct mmk_phys_span *spans; /* RAM */
+	size_t nr_spans;
+	const struct mmk_phys_span *reserved; /* firmware, kernel, modules */
+	size_t nr_reserved;
+};
+
 #define MMK_GRANULE_UNLISTED 0xffu
 
 /* Guards: [I] immutable after init  [Z] the zone's lock; written atomically */
@@ -135,19 +146,26 @@ struct mmk_frame_table {
 MMK_API bool mmk_phys_span_next(const struct mmk_phys_span *spans,
     size_t nr_spans, mmk_pa from_pa, struct mmk_phys_span *run_out);
 
-/* What the spans need; all zero if they hold no whole page. */
-MMK_API void mmk_frame_table_plan(const struct mmk_phys_span *spans,
-    size_t nr_spans, struct mmk_frame_plan *plan_out);
+/*
+ * mmk_phys_map_next: the same for a whole map, less what is reserved: a page
+ * any byte of which is reserved is no RAM.
+ */
+MMK_API bool mmk_phys_map_next(const struct mmk_phys_map *map, mmk_pa from_pa,
+    struct mmk_phys_span *run_out);
+
+/* What the map needs; all zero if it holds no whole page. */
+MMK_API void mmk_frame_table_plan(const struct mmk_phys_map *map,
+    struct mmk_frame_plan *plan_out);
 
 /*
  * mmk_frame_table_build: lay the table out in `meta`, every descriptor zero.
  *
- * pre      `plan` is of these spans; meta has plan->bytes, aligned to 8, and
+ * pre      `plan` is of this map; meta has plan->bytes, aligned to 8, and
  *          outlives the table; fewer than 2^32 - 1 descriptors.
  */
 MMK_API void mmk_frame_table_build(struct mmk_frame_table *table,
-    const struct mmk_frame_plan *plan, const struct mmk_phys_span *spans,
-    size_t nr_spans, void *meta);
+    const struct mmk_frame_plan *plan, const struct mmk_phys_map *map,
+    void *meta);
 
 /* The descriptor of a page; NULL: it has none. Holes may have one. */
 static inline struct mmk_frame *
@@ -250,6 +268,61 @@ mmk_phys_span_next(const struct mmk_phys_span *spans, size_t nr_spans,
 		run_out->start_pa =
 		    mmk_bytes_of_pages(mmk_pages_round_up(start_pa));
 		run_out->end_pa = mmk_page_floor(end_pa);
+		return true;
+	}
+	return false;
+}
+
+/*
+ * Cut what is reserved off the run, up to the first page that is not; false:
+ * nothing is left. All in pages, so that rounding up at the top cannot wrap.
+ */
+MMK_PRIVATE bool
+mmk__map_cut(const struct mmk_phys_map *map, struct mmk_phys_span *run)
+{
+	mmk_pfn first_pfn = mmk_pfn_of_pa(run->start_pa);
+	mmk_pfn end_pfn = mmk_pfn_of_pa(run->end_pa);
+	bool moved = true;
+
+	while (moved) {
+		moved = false;
+		for (size_t i = 0; i < map->nr_reserved; i++) {
+			const struct mmk_phys_span *r = &map->reserved[i];
+			mmk_pfn r_end = mmk_pages_round_up(r->end_pa);
+
+			if (r->start_pa >= r->end_pa || r_end <= first_pfn ||
+			    mmk_pfn_of_pa(r->start_pa) > first_pfn)
+				continue;
+			first_pfn = r_end;
+			moved = true;
+		}
+	}
+	for (size_t i = 0; i < map->nr_reserved; i++) {
+		const struct mmk_phys_span *r = &map->reserved[i];
+
+		if (r->start_pa < r->end_pa &&
+		    mmk_pfn_of_pa(r->start_pa) > first_pfn &&
+		    mmk_pfn_of_pa(r->start_pa) < end_pfn)
+			end_pfn = mmk_pfn_of_pa(r->start_pa);
+	}
+	if (first_pfn >= end_pfn)
+		return false;
+	run->start_pa = mmk_pa_of_pfn(first_pfn);
+	run->end_pa = mmk_pa_of_pfn(end_pfn);
+	return true;
+}
+
+MMK_API bool
+mmk_phys_map_next(const struct mmk_phys_map *map, mmk_pa from_pa,
+    struct mmk_phys_span *run_out)
+{
+	struct mmk_phys_span run;
+
+	while (mmk_phys_span_next(map->spans, map->nr_spans, from_pa, &run)) {
+		from_pa = run.end_pa;
+		if (!mmk__map_cut(map, &run))
+			continue;
+		*run_out = run;
 		return true;
 	}
 	return false;
@@ -377,14 +450,14 @@ mmk__table_run(struct mmk__table_pass *pass, mmk_pfn first_pfn, mmk_pfn end_pfn)
 }
 
 MMK_API void
-mmk_frame_table_plan(const struct mmk_phys_span *spans, size_t nr_spans,
+mmk_frame_table_plan(const struct mmk_phys_map *map,
     struct mmk_frame_plan *plan_out)
 {
 	struct mmk__table_pass pass = { NULL, 0, 0, 0, 0, 0 };
 	struct mmk_phys_span run = { 0, 0 };
 
 	MMKIT_MEMSET(plan_out, 0, sizeof(*plan_out));
-	while (mmk_phys_span_next(spans, nr_spans, run.end_pa, &run)) {
+	while (mmk_phys_map_next(map, run.end_pa, &run)) {
 		mmk_pfn first_pfn = mmk_pfn_of_pa(run.start_pa);
 		mmk_pfn end_pfn = mmk_pfn_of_pa(run.end_pa);
 
@@ -409,8 +482,8 @@ mmk_frame_table_plan(const struct mmk_phys_span *spans, size_t nr_spans,
 
 MMK_API void
 mmk_frame_table_build(struct mmk_frame_table *table,
-    const struct mmk_frame_plan *plan, const struct mmk_phys_span *spans,
-    size_t nr_spans, void *meta)
+    const struct mmk_frame_plan *plan, const struct mmk_phys_map *map,
+    void *meta)
 {
 	struct mmk__table_pass pass = { table, 0, 0, 0, 0, 0 };
 	struct mmk_phys_span run = { 0, 0 };
@@ -427,7 +500,7 @@ mmk_frame_table_build(struct mmk_frame_table *table,
 	table->first_section = plan->first_section;
 	table->nr_sections = plan->nr_sections;
 	table->nr_frames = (uint32_t)nr_frames;
-	while (mmk_phys_span_next(spans, nr_spans, run.end_pa, &run))
+	while (mmk_phys_map_next(map, run.end_pa, &run))
 		mmk__table_run(&pass, mmk_pfn_of_pa(run.start_pa),
 		    mmk_pfn_of_pa(run.end_pa));
 	MMK_ASSERT(pass.nr_granules == plan->nr_granules);
