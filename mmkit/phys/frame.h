@@ -35,7 +35,9 @@ MMK_BEGIN_DECLS
 #define MMK_ALLOC_RETAINED 2u     /* not freed at refs 0: its owner is told */
 #define MMK_ALLOC_UNREFERENCED 4u /* refs start at 0 (needs RETAINED) */
 #define MMK_ALLOC_LOW 8u          /* only below config.low_limit_pa */
-#define MMK_ALLOC_FLAGS 15u
+#define MMK_ALLOC_DMA 16u         /* only below config.dma_limit_pa */
+#define MMK_ALLOC_RESERVE 32u     /* may use config.reserve_pages */
+#define MMK_ALLOC_FLAGS 63u
 
 struct mmk_phys_config {
 	const struct mmk_phys_span *spans; /* RAM, in any order; overlaps and
@@ -47,7 +49,16 @@ struct mmk_phys_config {
 	void *meta; /* mmk_phys_meta_bytes() bytes aligned to 8, outside the
 	             * spans; NULL: taken from RAM itself */
 	size_t meta_bytes;
-	mmk_pa low_limit_pa; /* 0: all of RAM is NORMAL */
+	mmk_pa low_limit_pa; /* 0: all of RAM is NORMAL. Both limits are
+	                      * rounded down to 64 pages */
+	mmk_pa dma_limit_pa; /* not above low_limit_pa; 0: there is no such RAM */
+	uint64_t reserve_pages; /* free pages that only requests with
+	                         * MMK_ALLOC_RESERVE may have */
+	/* Called without locks when an allocation leaves less than
+	 * low_water_pages in the zones, and then not again until one has left
+	 * more; NULL: nobody is told. It may allocate and free. */
+	uint64_t low_water_pages;
+	void (*low_water)(void *ctx, uint64_t nr_free_pages);
 	/* A retained frame's refs fell to 0; NULL: nobody is told. It is called
 	 * without locks and may free the frame. */
 	void (*retained_idle)(void *ctx, struct mmk_frame *frame);
@@ -60,7 +71,10 @@ struct mmk_phys {
 	uint64_t nr_pages;            /* [I] of RAM, metadata included */
 	uint64_t meta_bytes;          /* [I] */
 	void (*retained_idle)(void *ctx, struct mmk_frame *frame); /* [I] */
+	void (*low_water)(void *ctx, uint64_t nr_free_pages);      /* [I] */
 	void *ctx;                                                 /* [I] */
+	uint64_t low_water_pages;                                  /* [I] */
+	uint32_t is_low; /* [a] low_water was called, and it is still true */
 	struct mmk_store store;
 };
 
@@ -71,7 +85,10 @@ struct mmk_phys_stats {
 	uint64_t peak_used_pages; /* exact on one CPU; on several it may miss
 	                           * what happened between two batches */
 	uint64_t nr_used_pages[MMK_USE_MAX];
-	uint64_t nr_free_blocks[MMK_NR_ORDERS]; /* by order, both zones */
+	uint64_t nr_free_blocks[MMK_NR_ORDERS]; /* by order, all zones */
+	/* Of the free pages in the zones, how many in a thousand are of no use
+	 * for a request of this order: they lie in smaller blocks. */
+	uint32_t unusable_permille[MMK_NR_ORDERS];
 	uint64_t meta_bytes; /* of descriptors and tables, unrounded */
 };
 
@@ -91,7 +108,8 @@ MMK_API uint64_t mmk_phys_config_meta_bytes(
  *
  * pre      nobody uses the RAM; config->meta, if any, lies outside the spans.
  *          What config points to is not needed afterwards, but meta is.
- * errors   MMK_ERR_INVAL: no whole page of RAM, or meta not aligned to 8.
+ * errors   MMK_ERR_INVAL: no whole page of RAM, meta not aligned to 8, or
+ *          dma_limit_pa above low_limit_pa.
  *          MMK_ERR_NOMEM: meta_bytes too small, or no run of RAM can hold the
  *          metadata. MMK_ERR_LIMIT: 2^32 descriptors or more. `phys` is then
  *          undefined and nothing else changed.
@@ -112,7 +130,9 @@ MMK_API void mmk_phys_fini(struct mmk_phys *phys);
 /*
  * mmk_frame_alloc: 2^order pages, contiguous and aligned to their size.
  *
- * Requests without MMK_ALLOC_LOW use zone LOW only when NORMAL has nothing.
+ * Lower zones are used only when the ones above have nothing. The reserve is in
+ * the zones: what the CPUs keep of it after it was freed, up to
+ * MMK_CACHE_PAGES_MAX pages each, is for anybody.
  * pre      no lock of rank MMK_RANK_CPU_CACHE or above is held.
  * out      *frame_out with refs 1, or 0 if UNREFERENCED; all other counts,
  *          links and owner fields 0. Untouched on error.
@@ -213,6 +233,21 @@ mmk_frame_ptr(const struct mmk_phys *phys, const struct mmk_frame *frame)
 MMK_API void mmk_phys_stats_read(struct mmk_phys *phys,
     struct mmk_phys_stats *out);
 
+/* One piece of the descriptors' range, for a picture. */
+struct mmk_phys_region {
+	mmk_pa start_pa;        /* of its first page */
+	uint64_t nr_pages;      /* descriptors, those of holes included */
+	uint64_t nr_free_pages; /* those that the CPUs keep count as in use */
+};
+
+/*
+ * Cut RAM into nr_regions pieces of about one size, of 64 pages at least: the
+ * last ones are empty if there are not as many. cost: O(RAM / 64 pages); a
+ * zone's lock is held for 64 pages at a time: others may allocate meanwhile.
+ */
+MMK_API void mmk_phys_regions_read(struct mmk_phys *phys, size_t nr_regions,
+    struct mmk_phys_region *regions_out);
+
 /* Give what the CPUs' caches hold back to the zones, where it can merge. */
 MMK_API void mmk_phys_drain(struct mmk_phys *phys);
 
@@ -310,7 +345,8 @@ mmk_phys_init(struct mmk_phys *phys, const struct mmk_phys_config *config)
 
 	MMK_ASSERT(MMKIT_CPU_COUNT() <= MMKIT_CPU_MAX);
 	mmk_frame_table_plan(&map, &plan);
-	if (plan.nr_pages == 0 || (uintptr_t)memory % sizeof(uint64_t) != 0)
+	if (plan.nr_pages == 0 || (uintptr_t)memory % sizeof(uint64_t) != 0 ||
+	    config->dma_limit_pa > config->low_limit_pa)
 		return MMK_ERR_INVAL;
 	if (plan.nr_granules >= UINT32_MAX >> MMK_GRANULE_ORDER)
 		return MMK_ERR_LIMIT;
@@ -325,10 +361,14 @@ mmk_phys_init(struct mmk_phys *phys, const struct mmk_phys_config *config)
 	phys->nr_pages = plan.nr_pages;
 	phys->meta_bytes = plan.bytes;
 	phys->retained_idle = config->retained_idle;
+	phys->low_water = config->low_water;
+	phys->low_water_pages = config->low_water_pages;
 	phys->ctx = config->ctx;
 	mmk_frame_table_build(&phys->table, &plan, &map, memory);
 	mmk_store_init(&phys->store, &phys->table, &plan,
+	    mmk_pfn_of_pa(config->dma_limit_pa),
 	    mmk_pfn_of_pa(config->low_limit_pa));
+	phys->store.reserve_pages = config->reserve_pages;
 	while (mmk_phys_map_next(&map, run.end_pa, &run))
 		mmk__phys_add_run(phys, &run, &meta);
 	return MMK_OK;
@@ -437,22 +477,39 @@ mmk__frame_establish(struct mmk_phys *phys, struct mmk_frame *frame,
 	mmk__frame_begin_as(phys, frame, frame->order, flags, use);
 }
 
+/* Tell, once, that there is little left. */
+MMK_PRIVATE void
+mmk__phys_watch(struct mmk_phys *phys)
+{
+	uint64_t nr_free = mmk_store_nr_free(&phys->store);
+
+	if (nr_free >= phys->low_water_pages)
+		MMKIT_ATOMIC_STORE(&phys->is_low, 0u);
+	else if (MMKIT_ATOMIC_XCHG(&phys->is_low, 1u) == 0)
+		phys->low_water(phys->ctx, nr_free);
+}
+
 /* By the long way: from a zone, or one of the CPUs has it. */
 MMK_PRIVATE MMK_OUTLINE enum mmk_err
 mmk__frame_alloc_far(struct mmk_phys *phys, unsigned order, unsigned flags,
     enum mmk_use use, struct mmk_frame **frame_out)
 {
-	bool low_only = (flags & MMK_ALLOC_LOW) != 0;
+	enum mmk_zone top = (flags & MMK_ALLOC_DMA) != 0 ? MMK_ZONE_DMA
+	    : (flags & MMK_ALLOC_LOW) != 0               ? MMK_ZONE_LOW
+	                                                 : MMK_ZONE_NORMAL;
+	bool may_dip = (flags & MMK_ALLOC_RESERVE) != 0;
 	struct mmk_frame *frame;
 
-	frame = mmk_store_take(&phys->store, order, low_only, use);
+	frame = mmk_store_take(&phys->store, order, top, may_dip, use);
 	if (MMK_UNLIKELY(frame == NULL)) {
 		mmk_store_drain(&phys->store);
-		frame = mmk_store_take(&phys->store, order, low_only, use);
+		frame = mmk_store_take(&phys->store, order, top, may_dip, use);
 	}
 	if (frame == NULL)
 		return MMK_ERR_NOMEM;
 	mmk__frame_establish(phys, frame, flags, use);
+	if (phys->low_water != NULL)
+		mmk__phys_watch(phys);
 	*frame_out = frame;
 	return MMK_OK;
 }
@@ -472,7 +529,7 @@ mmk__frame_alloc(struct mmk_phys *phys, unsigned order, unsigned flags,
 		return MMK_ERR_INVAL;
 	if (MMKIT_FAIL_POINT())
 		return MMK_ERR_NOMEM;
-	if (MMK_LIKELY(i < MMK_CACHE_ARRAYS && (flags & MMK_ALLOC_LOW) == 0))
+	if (MMK_LIKELY(i < MMK_CACHE_ARRAYS && (flags & (MMK_ALLOC_LOW | MMK_ALLOC_DMA)) == 0))
 		frame = mmk__store_take_near(&phys->store, i, order, use);
 	if (MMK_UNLIKELY(frame == NULL))
 		return mmk__frame_alloc_far(phys, order, flags, use, frame_out);
@@ -671,6 +728,21 @@ mmk_phys_drain(struct mmk_phys *phys)
 	mmk_store_drain(&phys->store);
 }
 
+MMK_PRIVATE void
+mmk__stats_fragmentation(struct mmk_phys_stats *out)
+{
+	uint64_t nr_pages = 0, nr_smaller = 0;
+
+	for (unsigned order = 0; order <= MMK_MAX_ORDER; order++)
+		nr_pages += out->nr_free_blocks[order] << order;
+	for (unsigned order = 0; nr_pages > 0 && order <= MMK_MAX_ORDER;
+	     order++) {
+		out->unusable_permille[order] =
+		    (uint32_t)(nr_smaller * 1000 / nr_pages);
+		nr_smaller += out->nr_free_blocks[order] << order;
+	}
+}
+
 MMK_API void
 mmk_phys_stats_read(struct mmk_phys *phys, struct mmk_phys_stats *out)
 {
@@ -691,8 +763,58 @@ mmk_phys_stats_read(struct mmk_phys *phys, struct mmk_phys_stats *out)
 		out->nr_free_pages += MMKIT_ATOMIC_LOAD(&zone->nr_free_pages);
 		mmk_buddy_count(zone, out->nr_free_blocks);
 	}
+	mmk__stats_fragmentation(out);
 	out->nr_cached_pages = mmk_store_nr_cached(&phys->store);
 	out->nr_free_pages += out->nr_cached_pages;
+}
+
+/* The free pages of a granule; a larger block's head tells of those after it. */
+MMK_PRIVATE unsigned
+mmk__granule_nr_free(const struct mmk_granule *granule, uint64_t *block_left)
+{
+	unsigned nr_pages = 0;
+
+	if (granule->list != MMK_GRANULE_UNLISTED &&
+	    granule->list >= MMK_GRANULE_ORDER)
+		*block_left = (uint64_t)1
+		    << (granule->list - MMK_GRANULE_ORDER);
+	if (*block_left > 0) {
+		--*block_left;
+		return (unsigned)MMK_GRANULE_PAGES;
+	}
+	for (uint64_t word = granule->free; word != 0; word &= word - 1)
+		nr_pages++;
+	return nr_pages;
+}
+
+MMK_API void
+mmk_phys_regions_read(struct mmk_phys *phys, size_t nr_regions,
+    struct mmk_phys_region *regions_out)
+{
+	const struct mmk_frame_table *table = &phys->table;
+	uint32_t nr_granules = table->nr_frames >> MMK_GRANULE_ORDER, index = 0;
+	uint64_t block_left = 0;
+
+	for (size_t r = 0; r < nr_regions; r++) {
+		struct mmk_phys_region *region = &regions_out[r];
+		uint32_t end = (uint32_t)((uint64_t)nr_granules * (r + 1) /
+		    nr_regions);
+
+		(void)MMKIT_MEMSET(region, 0, sizeof(*region));
+		if (index < end)
+			region->start_pa =
+			    mmk_pa_of_pfn(table->granules[index].first_pfn);
+		for (; index < end; index++) {
+			struct mmk_buddy *zone =
+			    &phys->store.zones[table->granules[index].zone];
+
+			MMKIT_LOCK(&zone->lock);
+			region->nr_free_pages += mmk__granule_nr_free(
+			    &table->granules[index], &block_left);
+			MMKIT_UNLOCK(&zone->lock);
+			region->nr_pages += MMK_GRANULE_PAGES;
+		}
+	}
 }
 
 /* What a walk over all descriptors finds. */

@@ -2,7 +2,8 @@
  *
  * mmkit/phys/store.h: where free frames are kept, and how many are not
  *
- * WHAT    Two zones, LOW below an address limit and NORMAL above, and for each
+ * WHAT    Three zones, DMA and LOW below an address limit each, and NORMAL
+ *         above; each of them may be empty. And for each
  *         CPU small arrays of free blocks of the home zone, the highest one
  *         there is: one array for each order up to 3 and one of superpages.
  *         Blocks move between an array and the zone in batches; everything
@@ -53,7 +54,7 @@ MMK_BEGIN_DECLS
 #define MMK_CACHE_PAGES_MAX \
 	(MMK_CACHE_MAX + 3 * 64u + ((uint64_t)2 << MMK_SUPERPAGE_ORDER))
 
-enum mmk_zone { MMK_ZONE_LOW, MMK_ZONE_NORMAL, MMK_ZONE_MAX };
+enum mmk_zone { MMK_ZONE_DMA, MMK_ZONE_LOW, MMK_ZONE_NORMAL, MMK_ZONE_MAX };
 
 /*
  * Guards: [I] immutable after init  [a] atomic
@@ -81,7 +82,9 @@ struct mmk_store_cpu {
 struct mmk_store {
 	const struct mmk_frame_table *table; /* [I] */
 	struct mmk_frame *frames;            /* [I] of the table */
+	mmk_pfn dma_pfn;     /* [I] zone DMA is below */
 	mmk_pfn low_pfn;     /* [I] zone LOW is below */
+	uint64_t reserve_pages; /* [I] free ones that stay in the zones */
 	uint32_t home;       /* [I] the highest zone with RAM */
 	uint32_t home_index; /* [I] descriptors from here on are of that zone */
 	int64_t nr_folded; /* [a] pages out, but for the CPUs' */
@@ -91,12 +94,12 @@ struct mmk_store {
 };
 
 /*
- * Nothing free, nothing out. low_pfn is where zone NORMAL begins: it is rounded
- * down to a granule.
+ * Nothing free, nothing out. Zone LOW begins at dma_pfn and NORMAL at low_pfn:
+ * they are rounded down to a granule. pre: dma_pfn <= low_pfn.
  */
 MMK_API void mmk_store_init(struct mmk_store *store,
     const struct mmk_frame_table *table, const struct mmk_frame_plan *plan,
-    mmk_pfn low_pfn);
+    mmk_pfn dma_pfn, mmk_pfn low_pfn);
 
 /* The pages [start_pfn, end_pfn) become free. pre: RAM that nobody uses. */
 MMK_API void mmk_store_add_run(struct mmk_store *store, mmk_pfn start_pfn,
@@ -105,11 +108,13 @@ MMK_API void mmk_store_add_run(struct mmk_store *store, mmk_pfn start_pfn,
 /*
  * mmk_store_take: the head of 2^order pages, counted under `use`, or NULL.
  *
- * pre      order <= MMK_MAX_ORDER; low_only: nothing but zone LOW will do.
+ * Zones above `top` will not do; may_dip: the reserve is for this request.
+ *
+ * pre      order <= MMK_MAX_ORDER.
  * out      `order` is set; flags and all else are for the caller to set.
  */
 MMK_API struct mmk_frame *mmk_store_take(struct mmk_store *store,
-    unsigned order, bool low_only, enum mmk_use use);
+    unsigned order, enum mmk_zone top, bool may_dip, enum mmk_use use);
 
 /* Take a block back that was counted under frame->use. */
 MMK_API void mmk_store_give(struct mmk_store *store, struct mmk_frame *frame);
@@ -131,8 +136,20 @@ MMK_API uint64_t mmk_store_nr_cached(const struct mmk_store *store);
 static inline struct mmk_buddy *
 mmk_store_buddy_of(struct mmk_store *store, mmk_pfn pfn)
 {
-	return &store->zones[pfn < store->low_pfn ? MMK_ZONE_LOW
+	return &store->zones[pfn < store->dma_pfn ? MMK_ZONE_DMA
+	        : pfn < store->low_pfn            ? MMK_ZONE_LOW
 	                                          : MMK_ZONE_NORMAL];
+}
+
+/* Free pages in the zones: without those that the CPUs keep. */
+static inline uint64_t
+mmk_store_nr_free(const struct mmk_store *store)
+{
+	uint64_t nr_pages = 0;
+
+	for (unsigned z = 0; z < MMK_ZONE_MAX; z++)
+		nr_pages += MMKIT_ATOMIC_LOAD(&store->zones[z].nr_free_pages);
+	return nr_pages;
 }
 
 MMK_END_DECLS
@@ -158,24 +175,35 @@ mmk__cpu_init(struct mmk_store_cpu *cpu)
 	MMK_ASSERT(first == MMK_CACHE_SLOTS);
 }
 
+MMK_PRIVATE mmk_pfn
+mmk__store_clip(const struct mmk_frame_plan *plan, mmk_pfn pfn)
+{
+	return mmk_min(mmk_max(pfn, plan->first_pfn), plan->end_pfn);
+}
+
 MMK_API void
 mmk_store_init(struct mmk_store *store, const struct mmk_frame_table *table,
-    const struct mmk_frame_plan *plan, mmk_pfn low_pfn)
+    const struct mmk_frame_plan *plan, mmk_pfn dma_pfn, mmk_pfn low_pfn)
 {
+	static const char *const names[MMK_ZONE_MAX] = { "mmk zone dma",
+		"mmk zone low", "mmk zone normal" };
+	mmk_pfn limits[MMK_ZONE_MAX + 1];
+
 	(void)MMKIT_MEMSET(store, 0, sizeof(*store));
-	low_pfn = mmk_round_down(low_pfn, MMK_GRANULE_PAGES);
 	store->table = table;
 	store->frames = table->frames;
-	store->low_pfn = low_pfn;
-	store->home = low_pfn < plan->end_pfn ? MMK_ZONE_NORMAL : MMK_ZONE_LOW;
-	if (low_pfn < plan->first_pfn)
-		low_pfn = plan->first_pfn;
-	if (low_pfn > plan->end_pfn)
-		low_pfn = plan->end_pfn;
-	mmk_buddy_init(&store->zones[MMK_ZONE_LOW], table, MMK_ZONE_LOW,
-	    plan->first_pfn, low_pfn, "mmk zone low");
-	mmk_buddy_init(&store->zones[MMK_ZONE_NORMAL], table, MMK_ZONE_NORMAL,
-	    low_pfn, plan->end_pfn, "mmk zone normal");
+	store->dma_pfn = mmk_round_down(dma_pfn, MMK_GRANULE_PAGES);
+	store->low_pfn = mmk_round_down(low_pfn, MMK_GRANULE_PAGES);
+	limits[MMK_ZONE_DMA] = plan->first_pfn;
+	limits[MMK_ZONE_LOW] = mmk__store_clip(plan, store->dma_pfn);
+	limits[MMK_ZONE_NORMAL] = mmk__store_clip(plan, store->low_pfn);
+	limits[MMK_ZONE_MAX] = plan->end_pfn;
+	for (unsigned z = 0; z < MMK_ZONE_MAX; z++) {
+		mmk_buddy_init(&store->zones[z], table, z, limits[z],
+		    limits[z + 1], names[z]);
+		if (limits[z] < limits[z + 1])
+			store->home = z;
+	}
 	store->home_index = store->zones[store->home].first_granule
 	    << MMK_GRANULE_ORDER;
 	for (unsigned i = 0; i < MMKIT_CPU_MAX; i++) {
@@ -310,15 +338,34 @@ mmk__cpu_spill(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i,
 	mmk__cpu_fold(store, cpu);
 }
 
-/* A batch from the zone into an empty array, if the zone has any. */
-MMK_PRIVATE void
-mmk__cpu_fill(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i)
+/* How many pages may leave the zones, without or with the reserve. */
+MMK_PRIVATE uint64_t
+mmk__store_spare(const struct mmk_store *store, bool may_dip)
 {
+	uint64_t nr_pages = mmk_store_nr_free(store);
+
+	if (may_dip)
+		return nr_pages;
+	return nr_pages - mmk_min(nr_pages, store->reserve_pages);
+}
+
+/*
+ * A batch from the zone into an empty array, if the zone has any. Of the
+ * reserve only the one block asked for.
+ */
+MMK_PRIVATE void
+mmk__cpu_fill(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i,
+    bool may_dip)
+{
+	uint64_t nr_spare = mmk__store_spare(store, false) >>
+	    mmk__array_order(i);
 	struct mmk_buddy *zone = &store->zones[store->home];
 	struct mmk_store_array *array = &cpu->arrays[i];
 	uint32_t *slots = &cpu->slots[array->first];
 	uint32_t nr = 0, nr_wanted = array->max / 2;
 
+	if (nr_spare < nr_wanted)
+		nr_wanted = nr_spare == 0 && may_dip ? 1 : (uint32_t)nr_spare;
 	MMKIT_LOCK(&zone->lock);
 	if (i == 0)
 		nr = mmk_buddy_take_pages_locked(zone, nr_wanted, slots);
@@ -390,7 +437,7 @@ mmk__store_take_near(struct mmk_store *store, unsigned i, unsigned order,
 
 /* This CPU's array gets a batch, if it is still empty. */
 MMK_PRIVATE void
-mmk__store_refill(struct mmk_store *store, unsigned i)
+mmk__store_refill(struct mmk_store *store, unsigned i, bool may_dip)
 {
 	uintptr_t state;
 	struct mmk_store_cpu *cpu = mmk__cpu_enter(store, &state);
@@ -399,7 +446,7 @@ mmk__store_refill(struct mmk_store *store, unsigned i)
 	    MMKIT_ATOMIC_LOAD(&cpu->arrays[i].limit) == 0)
 		mmk__cpu_drain(store, cpu);
 	if (cpu->arrays[i].next == cpu->arrays[i].first)
-		mmk__cpu_fill(store, cpu, i);
+		mmk__cpu_fill(store, cpu, i, may_dip);
 	mmk__cpu_leave(cpu, state);
 }
 
@@ -419,27 +466,28 @@ mmk__store_take_from(struct mmk_store *store, unsigned z, unsigned order,
 }
 
 /*
- * From the highest zone allowed. LOW is used before other CPUs' caches are
+ * From the highest zone allowed. Lower ones are used before other CPUs' caches are
  * emptied for a page of NORMAL: while NORMAL is full, every allocation would
  * have to look into all of them.
  */
 MMK_API struct mmk_frame *
-mmk_store_take(struct mmk_store *store, unsigned order, bool low_only,
-    enum mmk_use use)
+mmk_store_take(struct mmk_store *store, unsigned order, enum mmk_zone top,
+    bool may_dip, enum mmk_use use)
 {
-	unsigned z = low_only ? MMK_ZONE_LOW : store->home;
+	unsigned z = (unsigned)top < store->home ? (unsigned)top : store->home;
+	unsigned i = mmk__array_of(order);
 	struct mmk_frame *frame = NULL;
 
-	unsigned i = mmk__array_of(order);
-
 	if (z == store->home && i < MMK_CACHE_ARRAYS) {
-		mmk__store_refill(store, i);
+		mmk__store_refill(store, i, may_dip);
 		frame = mmk__store_take_near(store, i, order, use);
 	}
 	if (MMK_LIKELY(frame != NULL)) {
 		frame->order = (uint8_t)order;
 		return frame;
 	}
+	if (mmk__store_spare(store, may_dip) >> order == 0)
+		return NULL;
 	do
 		frame = mmk__store_take_from(store, z, order, use);
 	while (frame == NULL && z-- > 0);
