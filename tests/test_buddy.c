@@ -385,6 +385,23 @@ Test(buddy_map, prop_large_blocks_come_back_under_churn, .fini = fini)
 
 /* ---- bugs ---------------------------------------------------------------- */
 
+Test(buddy_map, no_superpage_is_broken_while_a_smaller_block_will_do,
+    .fini = fini)
+{
+	struct mmk_frame *frame;
+
+	/* A superpage below, and a piece of one in the last region. */
+	make(0, 1 << 15, 0, 1 << 15);
+	mmk_buddy_give_run(&buddy, 0, 512);
+	mmk_buddy_give_run(&buddy, (1 << 15) - 256, 1 << 15);
+	for (unsigned i = 0; i < 64; i++) {
+		frame = take(i % 3);
+		cr_assert_geq(pfn_of(frame), (1 << 15) - 256);
+	}
+	cr_assert(check());
+	cr_assert_eq(nr_blocks(9), 1);
+}
+
 /* ---- claim --------------------------------------------------------------- */
 
 static bool

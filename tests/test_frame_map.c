@@ -296,6 +296,22 @@ Test(frame_map, a_hole_inside_a_section_is_no_frame)
 
 /* ---- properties ---------------------------------------------------------- */
 
+/* A page is lost if any quarter of it is reserved. */
+static void
+reserve_some(uint64_t *seed, unsigned char *cells, uint64_t nr_cells,
+    struct mmk_phys_span *reserved, size_t nr_reserved)
+{
+	for (size_t i = 0; i < nr_reserved; i++) {
+		uint64_t a = mmk_test_random(seed) % nr_cells;
+		uint64_t b = a + mmk_test_random(seed) % 64;
+
+		reserved[i].start_pa = a * (MMK_PAGE_BYTES / 4);
+		reserved[i].end_pa = b * (MMK_PAGE_BYTES / 4);
+		for (; a < b && a < nr_cells; a++)
+			cells[a] = 2;
+	}
+}
+
 /* Span lists of quarter pages against a map with a byte for each. */
 Test(frame_map, prop_any_span_list_gives_exactly_its_whole_pages)
 {
@@ -325,18 +341,10 @@ Test(frame_map, prop_any_span_list_gives_exactly_its_whole_pages)
 			spans[i].end_pa = b * cell_bytes;
 			memset(cells + a, 1, b - a);
 		}
-		/* A page is lost if any quarter of it is reserved. */
 		config.reserved = reserved;
 		config.nr_reserved = mmk_test_random(&seed) % (NR_SPANS / 4);
-		for (size_t i = 0; i < config.nr_reserved; i++) {
-			uint64_t a = mmk_test_random(&seed) % NR_CELLS;
-			uint64_t b = a + mmk_test_random(&seed) % 64;
-
-			reserved[i].start_pa = a * cell_bytes;
-			reserved[i].end_pa = b * cell_bytes;
-			for (; a < b && a < NR_CELLS; a++)
-				cells[a] = 2;
-		}
+		reserve_some(&seed, cells, NR_CELLS, reserved,
+		    config.nr_reserved);
 		for (unsigned p = 0; p < NR_PAGES; p++)
 			nr_pages += memcmp(&cells[4 * p], "\1\1\1\1", 4) == 0;
 		sim_boot(&machine);

@@ -349,10 +349,8 @@ mmk__buddy_mate(const struct mmk_buddy *buddy, mmk_pfn pfn, unsigned order,
 	mmk_pfn mate_pfn = pfn ^ ((uint64_t)1 << order);
 	const struct mmk_granule *mate;
 
-	/* What is free in the other zone is guarded by the other's lock. */
-	if (mate_pfn < buddy->first_pfn || mate_pfn >= buddy->end_pfn)
-		return false;
 	mate = mmk__buddy_granule(buddy, mate_pfn, index_out);
+	/* What is free in another zone is guarded by the other's lock. */
 	return mate != NULL && mate->zone == buddy->zone &&
 	    mate->list == order;
 }
