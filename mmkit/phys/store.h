@@ -272,14 +272,19 @@ mmk__cpu_account(struct mmk_store_cpu *cpu, unsigned use, int64_t nr_pages)
 		MMKIT_ATOMIC_STORE(&cpu->high, balance);
 }
 
-/* Bring the CPU's balance and peak to the common count, once a batch. */
+/*
+ * Bring the CPU's balance and peak to the common count: once a batch of single
+ * pages or of superpages, so that it is not about a common line too often.
+ */
 MMK_PRIVATE void
-mmk__cpu_fold(struct mmk_store *store, struct mmk_store_cpu *cpu)
+mmk__cpu_fold(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i)
 {
-	int64_t before = MMKIT_ATOMIC_ADD(&store->nr_folded, cpu->balance) -
-	    cpu->balance;
-	int64_t peak = MMKIT_ATOMIC_LOAD(&store->peak);
+	int64_t peak = MMKIT_ATOMIC_LOAD(&store->peak), before;
 
+	if (i > 0 && i < MMK_CACHE_ORDERS)
+		return;
+	before = MMKIT_ATOMIC_ADD(&store->nr_folded, cpu->balance) -
+	    cpu->balance;
 	while (before + cpu->high > peak &&
 	    !MMKIT_ATOMIC_CAS(&store->peak, &peak, before + cpu->high))
 		MMKIT_CPU_RELAX();
@@ -335,7 +340,7 @@ mmk__cpu_spill(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i,
 	(void)MMKIT_MEMMOVE(slots, slots + nr_blocks,
 	    nr_left * sizeof(*slots));
 	MMKIT_ATOMIC_STORE(&array->next, array->first + nr_left);
-	mmk__cpu_fold(store, cpu);
+	mmk__cpu_fold(store, cpu, i);
 }
 
 /* How many pages may leave the zones, without or with the reserve. */
@@ -374,7 +379,7 @@ mmk__cpu_fill(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i,
 		nr++;
 	MMKIT_UNLOCK(&zone->lock);
 	MMKIT_ATOMIC_STORE(&array->next, array->first + nr);
-	mmk__cpu_fold(store, cpu);
+	mmk__cpu_fold(store, cpu, i);
 }
 
 /* Everything this CPU keeps goes back to the zone. */
