@@ -63,7 +63,6 @@
 #define MMK_PRIVATE static __attribute__((unused))
 /* Keeps a rare path from costing the usual one registers. */
 #define MMK_NOINLINE __attribute__((noinline))
-#define MMK_OUTLINE MMK_NOINLINE
 #define MMK_INLINE static inline __attribute__((always_inline, unused))
 #define MMK_LIKELY(x) __builtin_expect(!!(x), 1)
 #define MMK_UNLIKELY(x) __builtin_expect(!!(x), 0)

@@ -490,7 +490,7 @@ mmk__phys_watch(struct mmk_phys *phys)
 }
 
 /* By the long way: from a zone, or one of the CPUs has it. */
-MMK_PRIVATE MMK_OUTLINE enum mmk_err
+MMK_PRIVATE MMK_NOINLINE enum mmk_err
 mmk__frame_alloc_far(struct mmk_phys *phys, unsigned order, unsigned flags,
     enum mmk_use use, struct mmk_frame **frame_out)
 {
@@ -515,7 +515,7 @@ mmk__frame_alloc_far(struct mmk_phys *phys, unsigned order, unsigned flags,
 }
 
 /* All but single pages without flags. */
-MMK_PRIVATE MMK_OUTLINE enum mmk_err
+MMK_PRIVATE MMK_NOINLINE enum mmk_err
 mmk__frame_alloc(struct mmk_phys *phys, unsigned order, unsigned flags,
     enum mmk_use use, struct mmk_frame **frame_out)
 {
@@ -608,7 +608,7 @@ mmk__frame_is_plain(const struct mmk_frame *frame)
 	    ((const mmk_word64 *)(const void *)&want)[1];
 }
 
-MMK_PRIVATE MMK_OUTLINE uint32_t
+MMK_PRIVATE MMK_NOINLINE uint32_t
 mmk__frame_unref(struct mmk_phys *phys, struct mmk_frame *frame)
 {
 	unsigned flags = MMKIT_ATOMIC_LOAD(&frame->flags);

@@ -537,7 +537,7 @@ mmk__store_relieve(struct mmk_store *store, unsigned i)
 }
 
 /* A block for which the CPU has no array, or no room in it. */
-MMK_PRIVATE MMK_OUTLINE void
+MMK_PRIVATE MMK_NOINLINE void
 mmk__store_give_far(struct mmk_store *store, struct mmk_frame *frame,
     uint32_t index)
 {
