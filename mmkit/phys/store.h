@@ -321,7 +321,7 @@ mmk__array_order(unsigned i)
 }
 
 /* The nr_blocks that were freed longest ago go back to the zone. */
-MMK_PRIVATE void
+MMK_INLINE void
 mmk__cpu_spill(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i,
     uint32_t nr_blocks)
 {
@@ -522,7 +522,7 @@ mmk__store_give_near(struct mmk_store *store, unsigned i, uint32_t index,
 }
 
 /* This CPU's array is full, or another CPU wants what it has. */
-MMK_PRIVATE void
+MMK_INLINE void
 mmk__store_relieve(struct mmk_store *store, unsigned i)
 {
 	uintptr_t state;
