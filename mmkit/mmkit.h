@@ -31,6 +31,10 @@
 #include "phys/buddy.h"
 #include "phys/store.h"
 #include "phys/frame.h"
+#include "phys/pin.h"
+#include "phys/run.h"
+#include "phys/move.h"
+#include "phys/compact.h"
 #include "phys/handle.h"
 #include "phys/control.h"
 
@@ -59,6 +63,7 @@
 #include "vm/remap.h"
 #include "vm/fault.h"
 #include "vm/inherit.h"
+#include "vm/move.h"
 #include "vm/start.h"
 #include "vm/check.h"
 

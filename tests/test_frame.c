@@ -55,7 +55,7 @@ Test(frame, alloc_refuses_bad_arguments_and_touches_nothing)
 		{ MMK_MAX_ORDER + 1, 0, MMK_USE_KERNEL },
 		{ 64, 0, MMK_USE_KERNEL },
 		{ UINT32_MAX, 0, MMK_USE_KERNEL },
-		{ 0, 64, MMK_USE_KERNEL },
+		{ 0, MMK_ALLOC_FLAGS + 1, MMK_USE_KERNEL },
 		{ 0, 0x80000000u, MMK_USE_KERNEL },
 		{ 0, MMK_ALLOC_UNREFERENCED, MMK_USE_KERNEL },
 		{ 0, 0, MMK_USE_FREE },

@@ -719,6 +719,28 @@ op_brk(unsigned i)
 	}
 }
 
+/* The frame of a page is asked for, and its neighbours: what is there must move. */
+static void
+op_compact(unsigned i)
+{
+	struct mmk_compaction effort = { .max_moves = 40 };
+	struct mmk_run_request request = { .nr_pages = 1 + pick(3),
+		.use = MMK_USE_KERNEL };
+	mmk_pa pa = vm_pa(i, va_of(pick_page(i)));
+	mmk_pfn first;
+	enum mmk_err err;
+
+	if (pa == UINT64_MAX)
+		return;
+	request.lo_pa = pa;
+	request.limit_pa = pa + request.nr_pages * PAGE;
+	err = mmk_compact_run(&t.phys, &effort, &request, &first);
+	CHECK(err == MMK_OK || err == MMK_ERR_NOSPACE ||
+	    (err == MMK_ERR_NOMEM && has_failed_now()));
+	if (err == MMK_OK)
+		mmk_run_free(&t.phys, first, request.nr_pages);
+}
+
 /* Nothing that a program could see. */
 static void
 op_invisible(unsigned i)
@@ -757,7 +779,8 @@ static const struct {
 } ops[] = { OP(mmap), OP(mmap), OP(mmap), OP(munmap), OP(mprotect),
 	OP(mprotect), OP(mremap), OP(mremap), OP(fork), OP(exit), OP(write),
 	OP(write), OP(write), OP(write), OP(write), OP(read), OP(read),
-	OP(discard), OP(msync), OP(brk), OP(invisible) };
+	OP(discard), OP(msync), OP(brk), OP(invisible), OP(compact),
+	OP(compact) };
 
 static void
 begin(unsigned arch, bool software_ad)
@@ -772,6 +795,7 @@ begin(unsigned arch, bool software_ad)
 	run.step = 0;
 	run.op = "begin";
 	vm_boot_with(&config, &backing);
+	mmk_vm_set_movable(&t.vm, true);
 	vm_space_at(0, VA, va_of(PAGES));
 	CHECK(mmk_heap_init(vm_sp(0), VA + HEAP_BYTES, HEAP_LIMIT) == MMK_OK);
 	spaces[0].is_live = true;

@@ -100,6 +100,24 @@ sync_file(struct mmk_space *space, mmk_va file_va)
 	cr_assert_eq(err, MMK_OK);
 }
 
+/* Whatever lies in one part of RAM moves to another. */
+static void
+compact(uint64_t r)
+{
+	struct mmk_compaction effort = { .max_moves = 40 };
+	struct mmk_run_request request = { .nr_pages = 1 + r % 16,
+		.use = MMK_USE_KERNEL };
+	mmk_pfn first;
+
+	request.lo_pa = (r >> 8) % 24 * 16 * PAGE;
+	request.limit_pa = request.lo_pa + 16 * PAGE;
+	if (mmk_compact_run(&t.phys, &effort, &request, &first) != MMK_OK)
+		return;
+	for (uint64_t i = 0; i < request.nr_pages; i++)
+		memset(MMKIT_PHYS_TO_PTR(mmk_pa_of_pfn(first + i)), 0xcc, PAGE);
+	mmk_run_free(&t.phys, first, request.nr_pages);
+}
+
 static void *
 live(void *arg)
 {
@@ -130,6 +148,8 @@ live(void *arg)
 			fork_and_exit(space);
 		else if (r % 16 == 2)
 			sync_file(space, file_va);
+		else if (r % 16 == 3)
+			compact(r >> 16);
 	}
 	return NULL;
 }
@@ -157,6 +177,7 @@ run(unsigned arch)
 	seed = mmk_test_seed();
 	nr_steps = mmk_test_steps(3000);
 	vm_boot_with(&config, NULL);
+	mmk_vm_set_movable(&t.vm, true);
 	sim_forbid_stale_hits(false); /* a hit may race with a change */
 	vm_space(0);
 	file = vm_file(&f, FILE_PAGES * PAGE);
@@ -172,6 +193,7 @@ run(unsigned arch)
 	for (unsigned cpu = 0; cpu < NR_THREADS; cpu++)
 		cr_assert_eq(pthread_join(threads[cpu], NULL), 0);
 	sim_set_cpu(0);
+	cr_assert_gt(vm_count(MMK_COUNT_PAGE_MOVE), 0);
 	check_file();
 	mmk_object_unref(file);
 	vm_end();

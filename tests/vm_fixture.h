@@ -52,6 +52,7 @@ struct vm_machine {
 };
 
 static struct vm_machine t;
+static mmk_pa vm_low_limit_pa; /* for vm_boot_with; 0: all RAM is NORMAL */
 
 static inline struct mmk_space *
 vm_sp(unsigned i)
@@ -128,6 +129,7 @@ vm_boot_with(const struct sim_config *sim_config,
 	for (unsigned cpu = 0; cpu < SIM_CPU_MAX; cpu++)
 		t.on_cpu[cpu] = -1;
 	config.spans = sim_spans(&config.nr_spans);
+	config.low_limit_pa = vm_low_limit_pa;
 	cr_assert_eq(mmk_phys_init(&t.phys, &config), MMK_OK);
 	t.nr_free_at_boot = vm_nr_free();
 	cr_assert_eq(mmk_pmap_sys_init(&t.sys, &t.phys, sim_shape()), MMK_OK);

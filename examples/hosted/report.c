@@ -58,7 +58,7 @@ paint_of(mmk_pfn pfn)
 	case MMK_USE_POOL: return POOL;
 	case MMK_USE_TABLE: return TABLE;
 	case MMK_USE_META: return META;
-	case MMK_USE_ANON: return ANON;
+	case MMK_USE_ANON: case MMK_USE_CONTAINER: return ANON;
 	case MMK_USE_FREE: case MMK_USE_MAX:
 		break;
 	}
@@ -288,7 +288,7 @@ bool
 report_audit(void)
 {
 	static const char *const names[MMK_USE_MAX] = { "free", "kernel",
-		"pool", "page table", "program", "metadata" };
+		"pool", "page table", "program", "metadata", "container" };
 	struct mmk_phys_stats stats;
 	bool is_ok = true;
 

@@ -317,10 +317,14 @@ mmk_ticket_is_held(struct mmk_ticket *lock)
 #endif
 
 /*
- * Nanoseconds since some start, never backwards. Reserved for pins and ages;
- * nothing calls it yet.
+ * Nanoseconds since some start, never backwards, on every CPU the same. Asked
+ * by pins that end by themselves (phys/pin.h), also with locks held. Without it
+ * there are none: they are refused.
  */
-#ifndef MMKIT_CLOCK_NS
+#ifdef MMKIT_CLOCK_NS
+#define MMK_HAS_CLOCK 1
+#else
+#define MMK_HAS_CLOCK 0
 #define MMKIT_CLOCK_NS() ((uint64_t)0)
 #endif
 

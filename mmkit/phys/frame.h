@@ -37,7 +37,10 @@ MMK_BEGIN_DECLS
 #define MMK_ALLOC_LOW 8u          /* only below config.low_limit_pa */
 #define MMK_ALLOC_DMA 16u         /* only below config.dma_limit_pa */
 #define MMK_ALLOC_RESERVE 32u     /* may use config.reserve_pages */
-#define MMK_ALLOC_FLAGS 63u
+#define MMK_ALLOC_MOVABLE 64u     /* its use may have a mover: move.h */
+#define MMK_ALLOC_FLAGS 127u
+
+struct mmk_mover; /* move.h */
 
 struct mmk_phys_config {
 	const struct mmk_phys_span *spans; /* RAM, in any order; overlaps and
@@ -75,6 +78,7 @@ struct mmk_phys {
 	void *ctx;                                                 /* [I] */
 	uint64_t low_water_pages;                                  /* [I] */
 	uint32_t is_low; /* [a] low_water was called, and it is still true */
+	const struct mmk_mover *movers[MMK_USE_MAX]; /* [a] NULL: none */
 	struct mmk_store store;
 };
 
@@ -178,7 +182,10 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_frame_pin(struct mmk_phys *phys,
     struct mmk_frame *frame);
 MMK_API void mmk_frame_unpin(struct mmk_phys *phys, struct mmk_frame *frame);
 
-/* Account a held frame under another use. pre: neither is FREE or META. */
+/*
+ * Account a held frame under another use. pre: neither is FREE or META; the
+ * frame is not movable.
+ */
 MMK_API void mmk_frame_set_use(struct mmk_phys *phys, struct mmk_frame *frame,
     enum mmk_use use);
 
@@ -443,8 +450,8 @@ mmk_frame_at(const struct mmk_phys *phys, uint32_t index)
  * a load of what was stored in pieces waits until all of them have left.
  */
 MMK_INLINE void
-mmk__frame_begin_as(struct mmk_phys *phys, struct mmk_frame *frame,
-    unsigned order, unsigned flags, enum mmk_use use)
+mmk__frame_begin(struct mmk_frame *frame, unsigned order, unsigned flags,
+    enum mmk_use use)
 {
 	struct mmk_frame fresh = { .refs = 1, .flags = MMK_FRAME_HEAD };
 	const mmk_word64 *from = (const mmk_word64 *)(const void *)&fresh;
@@ -460,13 +467,29 @@ mmk__frame_begin_as(struct mmk_phys *phys, struct mmk_frame *frame,
 	frame->translations = NULL;
 	MMKIT_ATOMIC_STORE(&to[0], from[0]);
 	MMKIT_ATOMIC_STORE(&to[1], from[1]);
-	MMKIT_UNPOISON(mmk_frame_ptr(phys, frame),
-	    (size_t)mmk_bytes_of_pages(mmk_frame_nr_pages(frame)));
-	if ((flags & MMK_ALLOC_ZERO) == 0)
-		return;
+	/* Last: whoever finds it movable finds all of the above as well. */
+	if ((flags & MMK_ALLOC_MOVABLE) != 0)
+		MMKIT_ATOMIC_STORE(&frame->flags,
+		    (uint16_t)(fresh.flags | MMK_FRAME_MOVABLE));
+}
+
+MMK_PRIVATE void
+mmk__frame_zero(struct mmk_phys *phys, const struct mmk_frame *frame)
+{
 	for (uint64_t i = 0; i < mmk_frame_nr_pages(frame); i++)
 		MMKIT_PAGE_ZERO(MMKIT_PHYS_TO_PTR(
 		    mmk_frame_pa(phys, frame) + mmk_bytes_of_pages(i)));
+}
+
+MMK_INLINE void
+mmk__frame_begin_as(struct mmk_phys *phys, struct mmk_frame *frame,
+    unsigned order, unsigned flags, enum mmk_use use)
+{
+	mmk__frame_begin(frame, order, flags, use);
+	MMKIT_UNPOISON(mmk_frame_ptr(phys, frame),
+	    (size_t)mmk_bytes_of_pages(mmk_frame_nr_pages(frame)));
+	if ((flags & MMK_ALLOC_ZERO) != 0)
+		mmk__frame_zero(phys, frame);
 }
 
 /* A held frame: `order` is set already. */
@@ -561,15 +584,27 @@ mmk_frame_alloc(struct mmk_phys *phys, unsigned order, unsigned flags,
 
 /* Nobody has the frame any more: back to the cache or the zone. */
 MMK_INLINE void
+mmk__frame_free(struct mmk_phys *phys, struct mmk_frame *frame)
+{
+	MMKIT_POISON(mmk_frame_ptr(phys, frame),
+	    (size_t)mmk_bytes_of_pages(mmk_frame_nr_pages(frame)));
+	mmk__store_give(&phys->store, frame, frame->order);
+}
+
+/* As mmk__frame_free, but for a frame that somebody isolated: he frees it. */
+MMK_INLINE void
 mmk__frame_release(struct mmk_phys *phys, struct mmk_frame *frame)
 {
 	MMK_ASSERT(frame->use != MMK_USE_META);
 	MMK_ASSERT(frame->mapped == 0);
 	MMK_ASSERT(MMKIT_ATOMIC_LOAD(&frame->pins) == 0);
 	MMK_ASSERT(MMKIT_ATOMIC_LOAD(&frame->loans) == 0);
-	MMKIT_POISON(mmk_frame_ptr(phys, frame),
-	    (size_t)mmk_bytes_of_pages(mmk_frame_nr_pages(frame)));
-	mmk__store_give(&phys->store, frame, frame->order);
+	if ((MMKIT_ATOMIC_LOAD(&frame->flags) &
+	        (MMK_FRAME_MOVABLE | MMK_FRAME_ISOLATED)) != 0 &&
+	    (MMKIT_ATOMIC_OR(&frame->flags, (uint16_t)MMK_FRAME_DEAD) &
+	        MMK_FRAME_ISOLATED) != 0)
+		return;
+	mmk__frame_free(phys, frame);
 }
 
 /* ---- counts -------------------------------------------------------------- */

@@ -45,6 +45,7 @@ enum mmk_use {
 	MMK_USE_TABLE,  /* page tables */
 	MMK_USE_ANON,   /* a page of an anon */
 	MMK_USE_META,   /* the frame table itself */
+	MMK_USE_CONTAINER, /* a page or block of a container of physmem */
 	MMK_USE_MAX
 };
 
@@ -55,6 +56,10 @@ enum mmk_use {
 #define MMK_FRAME_HEAD 0x0001u     /* the first page of a held block */
 #define MMK_FRAME_HOLE 0x0002u     /* there is no page of RAM behind it */
 #define MMK_FRAME_RETAINED 0x0008u /* MMK_ALLOC_RETAINED */
+#define MMK_FRAME_MOVABLE 0x0010u  /* MMK_ALLOC_MOVABLE */
+#define MMK_FRAME_CLAIMED 0x0020u  /* of a range that is being cleared */
+#define MMK_FRAME_ISOLATED 0x0040u /* looked at to be moved: not freed yet */
+#define MMK_FRAME_DEAD 0x0080u     /* given up; who isolated it frees it */
 /* Clear after mmk_frame_alloc; from here up the bits are pmap's and vm's. */
 #define MMK_FRAME_MODIFIED 0x0100u   /* harvested from translations */
 #define MMK_FRAME_REFERENCED 0x0200u /* harvested from translations */

@@ -434,8 +434,9 @@ mmk_amap_may_write_in_place(const struct mmk_amap *amap,
 {
 	const struct mmk_frame *frame = anon->frame;
 
-	return amap->refs == 1 && anon->refs == 1 && frame->refs == 1 &&
-	    frame->loans == 0;
+	return amap->refs == 1 && anon->refs == 1 &&
+	    MMKIT_ATOMIC_LOAD(&frame->refs) == 1 &&
+	    MMKIT_ATOMIC_LOAD(&frame->loans) == 0;
 }
 
 /* Does a node hold as many items as it says, and at least one? */

@@ -29,7 +29,7 @@
 
 MMK_BEGIN_DECLS
 
-#define MMK_ANON_BUSY 1u    /* its contents are on the way in or out */
+#define MMK_ANON_BUSY 1u    /* its contents are on the way in, out or elsewhere */
 #define MMK_ANON_STORED 2u  /* words are valid */
 #define MMK_ANON_DROPPED 4u /* lost its last slot while busy */
 
@@ -150,8 +150,8 @@ mmk_anon_create_resident(struct mmk_vm *vm, unsigned alloc_flags)
 
 	if (anon == NULL)
 		return NULL;
-	if (mmk_frame_alloc(vm->phys, 0, alloc_flags, MMK_USE_ANON, &frame) !=
-	    MMK_OK) {
+	if (mmk_frame_alloc(vm->phys, 0, alloc_flags | MMK_ALLOC_MOVABLE,
+	    MMK_USE_ANON, &frame) != MMK_OK) {
 		mmk_pool_free(&vm->anon_pool, anon);
 		return NULL;
 	}
@@ -244,7 +244,9 @@ mmk__anon_page_out_begin(struct mmk_vm *vm, struct mmk_anon *anon)
 		return MMK_ERR_BUSY;
 	if (frame == NULL)
 		return MMK_ERR_NOENT;
-	if (frame->refs != 1 || frame->pins != 0 || frame->loans != 0)
+	if (MMKIT_ATOMIC_LOAD(&frame->refs) != 1 ||
+	    MMKIT_ATOMIC_LOAD(&frame->pins) != 0 ||
+	    MMKIT_ATOMIC_LOAD(&frame->loans) != 0)
 		return MMK_ERR_BUSY;
 	anon->flags |= MMK_ANON_BUSY;
 	return MMK_OK;
@@ -300,7 +302,8 @@ mmk_anon_page_in_begin(struct mmk_vm *vm, struct mmk_anon *anon,
 	MMK_ASSERT(anon->frame == NULL);
 	MMK_ASSERT((anon->flags & MMK_ANON_STORED) != 0);
 	MMK_ASSERT((anon->flags & MMK_ANON_BUSY) == 0);
-	err = mmk_frame_alloc(vm->phys, 0, 0, MMK_USE_ANON, frame_out);
+	err = mmk_frame_alloc(vm->phys, 0, MMK_ALLOC_MOVABLE, MMK_USE_ANON,
+	    frame_out);
 	if (err == MMK_OK)
 		anon->flags |= MMK_ANON_BUSY;
 	return err;

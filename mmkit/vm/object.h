@@ -638,8 +638,9 @@ mmk_object_evict(struct mmk_object *object)
 				     UINT64_MAX, false, &is_busy)) != NULL;
 	     page++) {
 		struct mmk_frame *frame = anon->frame;
-		bool is_free = frame->refs == 1 && frame->pins == 0 &&
-		    frame->loans == 0;
+		bool is_free = MMKIT_ATOMIC_LOAD(&frame->refs) == 1 &&
+		    MMKIT_ATOMIC_LOAD(&frame->pins) == 0 &&
+		    MMKIT_ATOMIC_LOAD(&frame->loans) == 0;
 
 		if (is_free && !mmk_page_is_modified(sys, frame)) {
 			mmk_page_remove_all(sys, frame);

@@ -4,7 +4,7 @@
  *
  * WHAT    Init and fini of struct mmk_vm. They stand after everything whose
  *         size they must know.
- * LAYER   vm. Includes inherit.h.
+ * LAYER   vm. Includes inherit.h and move.h.
  * LOCKS   none: nobody else knows the vm yet, or any more
  * COST    init takes one frame; pools take theirs as they are used
  * SOURCE  own
@@ -13,6 +13,7 @@
 #define MMKIT_VM_START_H
 
 #include "inherit.h"
+#include "move.h"
 
 MMK_BEGIN_DECLS
 
@@ -113,6 +114,7 @@ mmk_vm_drain(struct mmk_vm *vm)
 MMK_API void
 mmk_vm_fini(struct mmk_vm *vm)
 {
+	mmk_vm_set_movable(vm, false);
 	if (vm->zero_object != NULL)
 		mmk_object_unref(vm->zero_object);
 	MMK_ASSERT(mmk_list_is_empty(&vm->maps));

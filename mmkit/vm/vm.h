@@ -18,6 +18,7 @@
 
 #include "../base/btree.h"
 #include "../base/list.h"
+#include "../phys/move.h"
 #include "../pmap/pmap.h"
 
 MMK_BEGIN_DECLS
@@ -46,6 +47,7 @@ struct mmk_object;
 	X(PAGE_ZERO, "pages zero filled")                                 \
 	X(PAGE_IN, "pages read")                                          \
 	X(PAGE_OUT, "pages written")                                      \
+	X(PAGE_MOVE, "pages moved to other frames")                       \
 	X(AMAP_COPY, "amaps copied")                                      \
 	X(FORK, "forks")
 
@@ -77,6 +79,7 @@ struct mmk_vm {
 	struct mmk_pmap_sys *pmap_sys;     /* [I] */
 	const struct mmk_backing *backing; /* [I] NULL: anons stay resident */
 	struct mmk_frame *zero_frame;      /* [I] one page of zeros */
+	struct mmk_mover mover;            /* [I] of anons' frames: vm/move.h */
 	struct mmk_btree_memory map_nodes; /* [I] nodes of maps, from node_pool */
 	struct mmk_pool node_pool;         /* btree nodes */
 	struct mmk_pool slots_pool;        /* nodes of amaps */
