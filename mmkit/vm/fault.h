@@ -339,7 +339,7 @@ mmk__fault_begin_get(struct mmk__fault *fault, struct mmk_object *object,
 }
 
 /* The pages are filled in, or are not and must go. No lock is held. */
-MMK_PRIVATE enum mmk_err
+MMK_PRIVATE MMK_NOINLINE enum mmk_err
 mmk__fault_end_get(struct mmk__fault *fault)
 {
 	struct mmk_frame *frames[MMK_FAULT_AROUND];
