@@ -71,8 +71,6 @@
 
 /* A word of memory that had another type, or will have one. */
 typedef uintptr_t __attribute__((may_alias)) mmk_word;
-/* For looking at several small members of a structure at once. */
-typedef uint64_t __attribute__((may_alias)) mmk_word64;
 
 /* Units. A page is 1 << MMK_PAGE_SHIFT bytes. Ranges are half open. */
 typedef uint64_t mmk_pa;  /* physical address, bytes */

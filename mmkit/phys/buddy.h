@@ -531,7 +531,7 @@ mmk_buddy_take_locked(struct mmk_buddy *buddy, unsigned order)
 	if (!mmk__buddy_take(buddy, order, &page))
 		return NULL;
 	frame = &buddy->table->frames[page];
-	frame->order = (uint8_t)order;
+	MMKIT_ATOMIC_STORE(&frame->order, (uint8_t)order);
 	MMKIT_ATOMIC_STORE(&frame->flags, (uint16_t)MMK_FRAME_HEAD);
 	return frame;
 }
@@ -694,7 +694,7 @@ mmk__buddy_block_of(const struct mmk_buddy *buddy, mmk_pfn pfn)
 	} else {
 		return NULL;
 	}
-	frame->order = (uint8_t)order;
+	MMKIT_ATOMIC_STORE(&frame->order, (uint8_t)order);
 	return frame;
 }
 
@@ -722,7 +722,8 @@ mmk__buddy_carve(struct mmk_buddy *buddy, const struct mmk_frame *block,
 		struct mmk_frame *page =
 		    mmk_frame_table_lookup(buddy->table, pfn);
 
-		page->order = 0;
+		MMK_ASSERT(page != NULL);
+		MMKIT_ATOMIC_STORE(&page->order, (uint8_t)0);
 		page->use = MMK_USE_FREE;
 		MMKIT_ATOMIC_STORE(&page->flags, (uint16_t)MMK_FRAME_HEAD);
 	}

@@ -529,7 +529,7 @@ mmk__clear_join(struct mmk__clear *clear, unsigned order)
 		MMKIT_ATOMIC_STORE(&page->refs, 0u);
 		MMKIT_ATOMIC_STORE(&page->flags, (uint16_t)0);
 	}
-	head->order = (uint8_t)order;
+	MMKIT_ATOMIC_STORE(&head->order, (uint8_t)order);
 	head->owner = NULL;
 	(void)MMKIT_ATOMIC_AND(&head->flags, (uint16_t)~MMK_FRAME_CLAIMED);
 	return head;

@@ -419,7 +419,7 @@ mmk_frame_of_pa(const struct mmk_phys *phys, mmk_pa pa)
 			break;
 		if ((MMKIT_ATOMIC_LOAD(&frame->flags) & MMK_FRAME_HEAD) == 0)
 			continue;
-		return frame->order >= order ? frame : page;
+		return MMKIT_ATOMIC_LOAD(&frame->order) >= order ? frame : page;
 	}
 	return page;
 }
@@ -446,31 +446,29 @@ mmk_frame_at(const struct mmk_phys *phys, uint32_t index)
 /* ---- allocate and free --------------------------------------------------- */
 
 /*
- * Counts and state are written as the two words that mmk__frame_is_plain reads:
- * a load of what was stored in pieces waits until all of them have left.
+ * The flags are written last, and once: whoever finds the frame held, or
+ * movable, finds all that is written before as well.
  */
 MMK_INLINE void
 mmk__frame_begin(struct mmk_frame *frame, unsigned order, unsigned flags,
     enum mmk_use use)
 {
-	struct mmk_frame fresh = { .refs = 1, .flags = MMK_FRAME_HEAD };
-	const mmk_word64 *from = (const mmk_word64 *)(const void *)&fresh;
-	mmk_word64 *to = (mmk_word64 *)(void *)frame;
+	unsigned state = MMK_FRAME_HEAD;
 
-	fresh.order = (uint8_t)order;
-	fresh.use = (uint8_t)use;
 	if ((flags & MMK_ALLOC_RETAINED) != 0)
-		fresh.flags |= MMK_FRAME_RETAINED;
-	if ((flags & MMK_ALLOC_UNREFERENCED) != 0)
-		fresh.refs = 0;
+		state |= MMK_FRAME_RETAINED;
+	if ((flags & MMK_ALLOC_MOVABLE) != 0)
+		state |= MMK_FRAME_MOVABLE;
 	frame->owner = NULL;
 	frame->translations = NULL;
-	MMKIT_ATOMIC_STORE(&to[0], from[0]);
-	MMKIT_ATOMIC_STORE(&to[1], from[1]);
-	/* Last: whoever finds it movable finds all of the above as well. */
-	if ((flags & MMK_ALLOC_MOVABLE) != 0)
-		MMKIT_ATOMIC_STORE(&frame->flags,
-		    (uint16_t)(fresh.flags | MMK_FRAME_MOVABLE));
+	frame->mapped = 0;
+	MMKIT_ATOMIC_STORE(&frame->refs,
+	    (flags & MMK_ALLOC_UNREFERENCED) != 0 ? 0u : 1u);
+	MMKIT_ATOMIC_STORE(&frame->pins, (uint16_t)0);
+	MMKIT_ATOMIC_STORE(&frame->loans, (uint16_t)0);
+	MMKIT_ATOMIC_STORE(&frame->order, (uint8_t)order);
+	frame->use = (uint8_t)use;
+	MMKIT_ATOMIC_STORE(&frame->flags, (uint16_t)state);
 }
 
 MMK_PRIVATE void
@@ -623,24 +621,18 @@ mmk_frame_ref(struct mmk_phys *phys, struct mmk_frame *frame)
 }
 
 /*
- * The frame has one owner and nothing else: it is not retained, not mapped,
- * pinned or loaned. One look at each of the two words that say so.
+ * The frame has one owner and nothing else: it is not retained or movable, not
+ * mapped, pinned or loaned. The reference is looked at first: if it is the
+ * only one it is the caller's, and nobody changes the rest any more.
  */
 MMK_INLINE bool
 mmk__frame_is_plain(const struct mmk_frame *frame)
 {
-	struct mmk_frame want = { .refs = 1, .flags = MMK_FRAME_HEAD };
-	struct mmk_frame care = { .refs = UINT32_MAX, .mapped = UINT32_MAX,
-		.pins = UINT16_MAX, .loans = UINT16_MAX,
-		.flags = (uint16_t)~(unsigned)(MMK_FRAME_MODIFIED |
-		    MMK_FRAME_REFERENCED) };
-	const mmk_word64 *is = (const mmk_word64 *)(const void *)frame;
-	uint64_t counts = MMKIT_ATOMIC_LOAD(&is[0]);
-	uint64_t state = MMKIT_ATOMIC_LOAD(&is[1]);
+	const unsigned marks = MMK_FRAME_MODIFIED | MMK_FRAME_REFERENCED;
 
-	return counts == ((const mmk_word64 *)(const void *)&want)[0] &&
-	    (state & ((const mmk_word64 *)(const void *)&care)[1]) ==
-	    ((const mmk_word64 *)(const void *)&want)[1];
+	return MMKIT_ATOMIC_LOAD(&frame->refs) == 1 &&
+	    (MMKIT_ATOMIC_LOAD(&frame->flags) & ~marks) == MMK_FRAME_HEAD &&
+	    (frame->mapped | frame->pins | frame->loans) == 0;
 }
 
 MMK_PRIVATE MMK_NOINLINE uint32_t

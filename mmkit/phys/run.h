@@ -248,7 +248,7 @@ mmk__run_split(struct mmk_phys *phys, struct mmk_frame *frame)
 	mmk_pfn pfn = mmk_frame_table_pfn(&phys->table, frame);
 	mmk_pfn end_pfn = pfn + mmk_frame_nr_pages(frame);
 
-	frame->order = 0;
+	MMKIT_ATOMIC_STORE(&frame->order, (uint8_t)0);
 	while (++pfn < end_pfn) {
 		struct mmk_frame *page =
 		    mmk_frame_table_lookup(&phys->table, pfn);

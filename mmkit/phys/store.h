@@ -488,7 +488,7 @@ mmk_store_take(struct mmk_store *store, unsigned order, enum mmk_zone top,
 		frame = mmk__store_take_near(store, i, order, use);
 	}
 	if (MMK_LIKELY(frame != NULL)) {
-		frame->order = (uint8_t)order;
+		MMKIT_ATOMIC_STORE(&frame->order, (uint8_t)order);
 		return frame;
 	}
 	if (mmk__store_spare(store, may_dip) >> order == 0)

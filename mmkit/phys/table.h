@@ -75,7 +75,7 @@ struct mmk_frame {
 	uint16_t pins;      /* [a] */
 	uint16_t loans;     /* [a] reserved for loans; always 0 in this version */
 	uint16_t flags;     /* [a] MMK_FRAME_* */
-	uint8_t order;      /* log2 of its pages; only the head's counts.
+	uint8_t order;      /* [a] log2 of its pages; only the head's counts.
 	                     * Immutable while held */
 	uint8_t use;        /* [O] enum mmk_use; mmk_frame_set_use changes it */
 	void *owner;        /* [O] anon, pmap, slab: told by `use` */
