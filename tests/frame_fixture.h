@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mmkit/phys/frame.h"
+#include "mmkit/phys/census.h"
 #include "ports/sim/sim.h"
 #include "prop.h"
 

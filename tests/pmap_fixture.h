@@ -8,6 +8,7 @@
 
 #include <criterion/criterion.h>
 
+#include "../mmkit/phys/census.h"
 #include "../mmkit/pmap/pmap.h"
 #include "../ports/sim/sim.h"
 #include "prop.h"

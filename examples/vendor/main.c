@@ -3,7 +3,7 @@
  * examples/vendor/main.c: a kernel's main, the day it takes mmkit in. What is
  * mmkit's is between the two marks; a test counts those lines.
  */
-#include "../../mmkit/phys/frame.h"
+#include "../../mmkit/phys/census.h"
 
 static struct mmk_phys phys;
 

@@ -15,6 +15,7 @@
 #ifndef MMKIT_VM_CHECK_H
 #define MMKIT_VM_CHECK_H
 
+#include "../phys/census.h"
 #include "start.h"
 
 MMK_BEGIN_DECLS
