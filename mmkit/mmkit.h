@@ -38,6 +38,11 @@
 #include "phys/compact.h"
 #include "phys/handle.h"
 #include "phys/control.h"
+#include "phys/cframe.h"
+#include "phys/container.h"
+#include "phys/container_map.h"
+#include "phys/container_copy.h"
+#include "phys/physmem.h"
 
 /* kva: small objects, ranges of addresses */
 #include "kva/slab.h"

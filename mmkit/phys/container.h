@@ -289,23 +289,43 @@ mmk_container_destroy(struct mmk_container *container)
 	return MMK_OK;
 }
 
-/* The public operations begin so: the pins are up to date. */
+/* By what name somebody came to a container. */
+struct mmk__pass {
+	struct mmk_handles *table;
+	mmk_handle_name name;
+	unsigned rights;
+};
+
+/*
+ * Under the mutex: the name was good when it was looked up, is it still? Then
+ * whoever revokes it finds, with the mutex, all that was done in its name.
+ */
+MMK_PRIVATE bool
+mmk__pass_is_good(const struct mmk__pass *pass)
+{
+	return pass == NULL || (pass->rights &
+	    ~mmk_handle_rights(pass->table, pass->name)) == 0;
+}
+
+/* The operations begin so: the pins are up to date. `pass` NULL: the kernel. */
 MMK_PRIVATE enum mmk_err
-mmk__container_enter(struct mmk_container *container)
+mmk__container_enter(struct mmk_container *container,
+    const struct mmk__pass *pass)
 {
 	struct mmk_physmem *physmem = container->physmem;
 
 	MMKIT_MUTEX_LOCK(&physmem->mutex);
 	mmk__physmem_sweep(physmem);
-	if (!container->is_dead)
+	if (!container->is_dead && mmk__pass_is_good(pass))
 		return MMK_OK;
 	MMKIT_MUTEX_UNLOCK(&physmem->mutex);
 	return MMK_ERR_NOENT;
 }
 
-MMK_API enum mmk_err
-mmk_container_deallocate(struct mmk_container *container, uint64_t start,
-    uint64_t nr_bytes, unsigned flags, uint64_t *nr_done_out)
+MMK_PRIVATE enum mmk_err
+mmk__deallocate_as(struct mmk_container *container,
+    const struct mmk__pass *pass, uint64_t start, uint64_t nr_bytes,
+    unsigned flags, uint64_t *nr_done_out)
 {
 	struct mmk__names names;
 	enum mmk_err err;
@@ -313,7 +333,7 @@ mmk_container_deallocate(struct mmk_container *container, uint64_t start,
 	if (!mmk__names_make(start, nr_bytes, &names) ||
 	    (flags & ~MMK_CONTAINER_PARTIAL) != 0)
 		return MMK_ERR_INVAL;
-	err = mmk__container_enter(container);
+	err = mmk__container_enter(container, pass);
 	if (err != MMK_OK)
 		return err;
 	if ((flags & MMK_CONTAINER_PARTIAL) == 0 &&
@@ -328,6 +348,14 @@ mmk_container_deallocate(struct mmk_container *container, uint64_t start,
 	}
 	MMKIT_MUTEX_UNLOCK(&container->physmem->mutex);
 	return err;
+}
+
+MMK_API enum mmk_err
+mmk_container_deallocate(struct mmk_container *container, uint64_t start,
+    uint64_t nr_bytes, unsigned flags, uint64_t *nr_done_out)
+{
+	return mmk__deallocate_as(container, NULL, start, nr_bytes, flags,
+	    nr_done_out);
 }
 
 /* ---- allocating ---------------------------------------------------------- */
@@ -518,9 +546,9 @@ mmk__container_prepare(struct mmk_container *container, unsigned flags,
 	return err;
 }
 
-MMK_API enum mmk_err
-mmk_container_allocate(struct mmk_container *container, uint64_t start,
-    uint64_t nr_bytes, unsigned flags, uint64_t *nr_done_out)
+MMK_PRIVATE enum mmk_err
+mmk__allocate_as(struct mmk_container *container, const struct mmk__pass *pass,
+    uint64_t start, uint64_t nr_bytes, unsigned flags, uint64_t *nr_done_out)
 {
 	const unsigned known = MMK_CONTAINER_PARTIAL | MMK_CONTAINER_SQUASH |
 	    MMK_CONTAINER_EXTRA | MMK_CONTAINER_LOW;
@@ -532,7 +560,7 @@ mmk_container_allocate(struct mmk_container *container, uint64_t start,
 		return MMK_ERR_INVAL;
 	if (mmk__names_nr_pages(&names) > MMK_CONTAINER_MAX_PAGES)
 		return MMK_ERR_LIMIT;
-	err = mmk__container_enter(container);
+	err = mmk__container_enter(container, pass);
 	if (err != MMK_OK)
 		return err;
 	err = mmk__container_prepare(container, flags, &names, &stock);
@@ -546,6 +574,14 @@ mmk_container_allocate(struct mmk_container *container, uint64_t start,
 	}
 	MMKIT_MUTEX_UNLOCK(&container->physmem->mutex);
 	return err;
+}
+
+MMK_API enum mmk_err
+mmk_container_allocate(struct mmk_container *container, uint64_t start,
+    uint64_t nr_bytes, unsigned flags, uint64_t *nr_done_out)
+{
+	return mmk__allocate_as(container, NULL, start, nr_bytes, flags,
+	    nr_done_out);
 }
 
 /* ---- releasing, asking --------------------------------------------------- */
@@ -590,9 +626,9 @@ mmk__centry_release(struct mmk_centry *entry, struct mmk__stock *stock)
 	mmk__cframe_show(fresh, entry);
 }
 
-MMK_API enum mmk_err
-mmk_container_release(struct mmk_container *container, uint64_t start,
-    uint64_t nr_bytes)
+MMK_PRIVATE enum mmk_err
+mmk__release_as(struct mmk_container *container, const struct mmk__pass *pass,
+    uint64_t start, uint64_t nr_bytes)
 {
 	struct mmk_physmem *physmem = container->physmem;
 	struct mmk__names names;
@@ -603,7 +639,7 @@ mmk_container_release(struct mmk_container *container, uint64_t start,
 
 	if (!mmk__names_make(start, nr_bytes, &names))
 		return MMK_ERR_INVAL;
-	err = mmk__container_enter(container);
+	err = mmk__container_enter(container, pass);
 	if (err != MMK_OK)
 		return err;
 	if (!mmk__container_is_full(container, &names))
@@ -627,11 +663,18 @@ mmk_container_release(struct mmk_container *container, uint64_t start,
 }
 
 MMK_API enum mmk_err
+mmk_container_release(struct mmk_container *container, uint64_t start,
+    uint64_t nr_bytes)
+{
+	return mmk__release_as(container, NULL, start, nr_bytes);
+}
+
+MMK_API enum mmk_err
 mmk_container_lookup(struct mmk_container *container, uint64_t name,
     struct mmk_centry_info *info_out)
 {
 	const struct mmk_centry *entry;
-	enum mmk_err err = mmk__container_enter(container);
+	enum mmk_err err = mmk__container_enter(container, NULL);
 
 	if (err != MMK_OK)
 		return err;

@@ -310,9 +310,10 @@ mmk__copy_locked(struct mmk__copy *copy, uint64_t *nr_done_out)
 	return MMK_OK;
 }
 
-MMK_API enum mmk_err
-mmk_container_copy(struct mmk_container *from, uint64_t from_start,
-    struct mmk_container *to, uint64_t to_start, uint64_t nr_bytes,
+MMK_PRIVATE enum mmk_err
+mmk__copy_as(struct mmk_container *from, const struct mmk__pass *from_pass,
+    uint64_t from_start, struct mmk_container *to,
+    const struct mmk__pass *to_pass, uint64_t to_start, uint64_t nr_bytes,
     enum mmk_copy_mode mode, unsigned flags, uint64_t *nr_done_out)
 {
 	const unsigned known = MMK_CONTAINER_PARTIAL | MMK_CONTAINER_SQUASH |
@@ -338,11 +339,21 @@ mmk_container_copy(struct mmk_container *from, uint64_t from_start,
 		return MMK_ERR_INVAL;
 	if (mmk__names_nr_pages(&copy.source) > MMK_CONTAINER_MAX_PAGES)
 		return MMK_ERR_LIMIT;
-	err = mmk__container_enter(from);
+	err = mmk__container_enter(from, from_pass);
 	if (err != MMK_OK)
 		return err;
-	err = mmk__copy_locked(&copy, nr_done_out);
+	err = mmk__pass_is_good(to_pass)
+	    ? mmk__copy_locked(&copy, nr_done_out) : MMK_ERR_NOENT;
 	MMKIT_MUTEX_UNLOCK(&from->physmem->mutex);
 	return err;
+}
+
+MMK_API enum mmk_err
+mmk_container_copy(struct mmk_container *from, uint64_t from_start,
+    struct mmk_container *to, uint64_t to_start, uint64_t nr_bytes,
+    enum mmk_copy_mode mode, unsigned flags, uint64_t *nr_done_out)
+{
+	return mmk__copy_as(from, NULL, from_start, to, NULL, to_start,
+	    nr_bytes, mode, flags, nr_done_out);
 }
 #endif /* MMKIT_IMPLEMENTATION */

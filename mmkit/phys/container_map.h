@@ -256,9 +256,10 @@ mmk__map_entry(const struct mmk_centry *entry, const struct mmk__names *names,
 	    mmk_pages_of_bytes(last - start) + 1, access);
 }
 
-MMK_API enum mmk_err
-mmk_container_map(struct mmk_container *container, uint64_t start,
-    uint64_t nr_bytes, unsigned access, const struct mmk_container_sink *sink)
+MMK_PRIVATE enum mmk_err
+mmk__map_as(struct mmk_container *container, const struct mmk__pass *pass,
+    uint64_t start, uint64_t nr_bytes, unsigned access,
+    const struct mmk_container_sink *sink)
 {
 	struct mmk_centry *entry, *failed = NULL;
 	struct mmk__names names;
@@ -267,7 +268,7 @@ mmk_container_map(struct mmk_container *container, uint64_t start,
 	if (!mmk__names_make(start, nr_bytes, &names) ||
 	    !mmk__access_is_known(access))
 		return MMK_ERR_INVAL;
-	err = mmk__container_enter(container);
+	err = mmk__container_enter(container, pass);
 	if (err != MMK_OK)
 		return err;
 	if (!mmk__container_is_full(container, &names))
@@ -292,10 +293,17 @@ mmk_container_map(struct mmk_container *container, uint64_t start,
 }
 
 MMK_API enum mmk_err
+mmk_container_map(struct mmk_container *container, uint64_t start,
+    uint64_t nr_bytes, unsigned access, const struct mmk_container_sink *sink)
+{
+	return mmk__map_as(container, NULL, start, nr_bytes, access, sink);
+}
+
+MMK_API enum mmk_err
 mmk_container_revoke(struct mmk_container *container)
 {
 	struct mmk_centry *entry;
-	enum mmk_err err = mmk__container_enter(container);
+	enum mmk_err err = mmk__container_enter(container, NULL);
 
 	if (err != MMK_OK)
 		return err;
@@ -313,7 +321,7 @@ mmk_container_grant(struct mmk_container *container, uint64_t name,
 	unsigned rights = MMK_PROT_READ | (access & MMK_PROT_WRITE);
 	struct mmk_centry *entry = NULL;
 	struct mmk_cframe *cframe;
-	enum mmk_err err = mmk__container_enter(container);
+	enum mmk_err err = mmk__container_enter(container, NULL);
 
 	if (err != MMK_OK)
 		return err;
@@ -358,16 +366,16 @@ mmk__centry_ptr(const struct mmk_centry *entry, uint64_t name,
 	    mmk_frame_pa(phys, entry->cframe->memory) + (name - entry->start));
 }
 
-MMK_API enum mmk_err
-mmk_container_read(struct mmk_container *container, uint64_t name, void *to,
-    size_t nr_bytes)
+MMK_PRIVATE enum mmk_err
+mmk__read_as(struct mmk_container *container, const struct mmk__pass *pass,
+    uint64_t name, void *to, size_t nr_bytes)
 {
 	unsigned char *out = (unsigned char *)to;
 	enum mmk_err err;
 
 	if (nr_bytes == 0 || nr_bytes - 1 > UINT64_MAX - name)
 		return MMK_ERR_INVAL;
-	err = mmk__container_enter(container);
+	err = mmk__container_enter(container, pass);
 	if (err != MMK_OK)
 		return err;
 	while (nr_bytes > 0) {
@@ -394,15 +402,22 @@ mmk_container_read(struct mmk_container *container, uint64_t name, void *to,
 }
 
 MMK_API enum mmk_err
-mmk_container_write(struct mmk_container *container, uint64_t name,
-    const void *from, size_t nr_bytes)
+mmk_container_read(struct mmk_container *container, uint64_t name, void *to,
+    size_t nr_bytes)
+{
+	return mmk__read_as(container, NULL, name, to, nr_bytes);
+}
+
+MMK_PRIVATE enum mmk_err
+mmk__write_as(struct mmk_container *container, const struct mmk__pass *pass,
+    uint64_t name, const void *from, size_t nr_bytes)
 {
 	const unsigned char *in = (const unsigned char *)from;
 	enum mmk_err err;
 
 	if (nr_bytes == 0 || nr_bytes - 1 > UINT64_MAX - name)
 		return MMK_ERR_INVAL;
-	err = mmk__container_enter(container);
+	err = mmk__container_enter(container, pass);
 	if (err != MMK_OK)
 		return err;
 	while (nr_bytes > 0) {
@@ -421,6 +436,13 @@ mmk_container_write(struct mmk_container *container, uint64_t name,
 	}
 	MMKIT_MUTEX_UNLOCK(&container->physmem->mutex);
 	return err;
+}
+
+MMK_API enum mmk_err
+mmk_container_write(struct mmk_container *container, uint64_t name,
+    const void *from, size_t nr_bytes)
+{
+	return mmk__write_as(container, NULL, name, from, nr_bytes);
 }
 
 /* ---- pins ---------------------------------------------------------------- */
@@ -454,9 +476,10 @@ mmk__container_pin(struct mmk_container *container, uint64_t name,
 	return MMK_OK;
 }
 
-MMK_API enum mmk_err
-mmk_container_pin(struct mmk_container *container, uint64_t name,
-    uint64_t duration_ns, struct mmk_cpin **pin_out, mmk_pa *pa_out)
+MMK_PRIVATE enum mmk_err
+mmk__pin_as(struct mmk_container *container, const struct mmk__pass *pass,
+    uint64_t name, uint64_t duration_ns, struct mmk_cpin **pin_out,
+    mmk_pa *pa_out)
 {
 	struct mmk_physmem *physmem = container->physmem;
 	struct mmk_cpin *pin;
@@ -467,7 +490,7 @@ mmk_container_pin(struct mmk_container *container, uint64_t name,
 	pin = (struct mmk_cpin *)mmk__physmem_alloc(physmem, sizeof(*pin));
 	if (pin == NULL)
 		return MMK_ERR_NOMEM;
-	err = mmk__container_enter(container);
+	err = mmk__container_enter(container, pass);
 	if (err == MMK_OK) {
 		err = mmk__container_pin(container, name, duration_ns, pin,
 		    pa_out);
@@ -478,6 +501,14 @@ mmk_container_pin(struct mmk_container *container, uint64_t name,
 	else
 		mmk__physmem_free(physmem, pin, sizeof(*pin));
 	return err;
+}
+
+MMK_API enum mmk_err
+mmk_container_pin(struct mmk_container *container, uint64_t name,
+    uint64_t duration_ns, struct mmk_cpin **pin_out, mmk_pa *pa_out)
+{
+	return mmk__pin_as(container, NULL, name, duration_ns, pin_out,
+	    pa_out);
 }
 
 MMK_API bool
