@@ -77,6 +77,7 @@
 #include "pager/zero.h"
 #include "pager/file.h"
 #include "pager/device.h"
+#include "pager/container.h"
 
 /* face: what system calls want */
 #include "face/mapping.h"
