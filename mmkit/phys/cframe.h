@@ -479,16 +479,10 @@ mmk__memory_halve(struct mmk_phys *phys, struct mmk_frame *memory)
 	struct mmk_frame *half = mmk_frame_table_lookup(&phys->table,
 	    mmk_frame_table_pfn(&phys->table, memory) + ((uint64_t)1 << order));
 
-	half->order = (uint8_t)order;
-	half->use = memory->use;
-	half->owner = NULL;
-	half->translations = NULL;
-	half->next = 0;
-	half->prev = 0;
+	mmk__frame_begin(half, order, MMK_ALLOC_MOVABLE,
+	    (enum mmk_use)memory->use);
 	MMKIT_ATOMIC_STORE(&half->refs, MMKIT_ATOMIC_LOAD(&memory->refs));
-	MMKIT_ATOMIC_STORE(&half->flags,
-	    (uint16_t)(MMK_FRAME_HEAD | MMK_FRAME_MOVABLE));
-	memory->order = (uint8_t)order;
+	MMKIT_ATOMIC_STORE(&memory->order, (uint8_t)order);
 	return half;
 }
 
