@@ -31,6 +31,7 @@
 #include "phys/buddy.h"
 #include "phys/store.h"
 #include "phys/frame.h"
+#include "phys/dump.h"
 #include "phys/census.h"
 #include "phys/pin.h"
 #include "phys/run.h"

@@ -25,7 +25,7 @@
  *         process.c  fork, exit, and the loop around all of it
  *         signal.c   deliver signals so that the host never finds a hole
  *         file.c     the page cache
- *         report.c   --stats, --maps, the audit
+ *         report.c   --stats, --maps, --frames, the audit
  *
  * LAYER   an example: everything of mmkit, ports/sim, and the C library
  * LOCKS   one thread does it all
@@ -181,6 +181,8 @@ struct options {
 	unsigned arch;
 	unsigned nr_cpus;
 	bool stats, maps, check;
+	const char *frames_path; /* NULL: no dumps */
+	unsigned every_seconds;  /* 0: only when asked, and at the end */
 	char **argv;
 };
 
@@ -190,6 +192,7 @@ struct machine {
 	struct mmk_pmap_sys pmap_sys;
 	struct mmk_vm vm;
 	struct mmk_phys_stats at_boot;
+	FILE *frames;       /* where dumps go; NULL: nowhere */
 	int ram_fd;         /* in the tracer and, the same number, in every task */
 	uint8_t *gate;      /* our view of the slots */
 	struct task *tasks;
@@ -199,7 +202,7 @@ struct machine {
 	bool has_first_status;
 	uint64_t frame_bytes; /* of a signal frame, at most */
 	struct counts counts;
-	volatile sig_atomic_t wants_maps;
+	volatile sig_atomic_t wants_maps, wants_frames;
 	bool has_warned_threads;
 };
 extern struct machine machine;
@@ -381,6 +384,9 @@ void call_sysinfo(struct task *task);
 /* mmk_check at every stop, if --check. */
 void report_check(void);
 void report_maps(struct mm *mm, const char *title);
+/* --frames: open the file or die; write a dump, if it was asked for. */
+void report_frames_open(void);
+void report_frames(void);
 void report_stats(void);
 /* false: something leaked, and a line says what. */
 bool report_audit(void);

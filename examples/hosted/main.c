@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,6 +28,9 @@ static const char usage[] =
     "  --stats       say at the end what happened to memory\n"
     "  --maps        show the address space when the program ends; SIGUSR1 at\n"
     "                any time\n"
+    "  --frames FILE write the state of every frame, for mmkit-view frames, when\n"
+    "                the program ends and at SIGUSR1; -: to standard output\n"
+    "  --every N     and every N seconds\n"
     "  --check       check every structure of mmkit at every stop: slow\n"
     "  --version, --help\n"
     "\n"
@@ -129,6 +133,17 @@ parse_cpus(const char *text)
 }
 
 static void
+parse_every(const char *text)
+{
+	char *end;
+	long value = strtol(text, &end, 10);
+
+	if (*text == '\0' || *end != '\0' || value < 1 || value > 86400)
+		die(STATUS_BROKEN, "--every %s: 1 to 86400 seconds", text);
+	machine.options.every_seconds = (unsigned)value;
+}
+
+static void
 parse_option(const char *name, const char *value)
 {
 	if (strcmp(name, "--stats") == 0)
@@ -143,6 +158,10 @@ parse_option(const char *name, const char *value)
 		parse_mmu(value);
 	else if (strcmp(name, "--cpus") == 0)
 		parse_cpus(value);
+	else if (strcmp(name, "--frames") == 0)
+		machine.options.frames_path = value;
+	else if (strcmp(name, "--every") == 0)
+		parse_every(value);
 	else
 		die(STATUS_BROKEN, "%s: unknown option; try --help", name);
 }
@@ -150,8 +169,13 @@ parse_option(const char *name, const char *value)
 static bool
 takes_value(const char *name)
 {
-	return strcmp(name, "--ram") == 0 || strcmp(name, "--mmu") == 0 ||
-	    strcmp(name, "--cpus") == 0;
+	static const char *const names[] = { "--ram", "--mmu", "--cpus",
+		"--frames", "--every" };
+
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
 }
 
 /* The program and its arguments. */
@@ -235,11 +259,13 @@ forward(int sig)
 	kill(machine.first_pid, sig);
 }
 
+/* SIGUSR1, and SIGALRM every so often. */
 static void
-want_maps(int sig)
+want_report(int sig)
 {
-	(void)sig;
-	machine.wants_maps = 1;
+	if (sig == SIGUSR1)
+		machine.wants_maps = 1;
+	machine.wants_frames = 1;
 }
 
 /* The terminal's signals reach the programs themselves; we outlive them. */
@@ -247,14 +273,19 @@ static void
 set_signals(void)
 {
 	struct sigaction action = { .sa_handler = forward };
+	struct itimerval timer = { { 0, 0 }, { 0, 0 } };
 
 	signal(SIGINT, SIG_IGN);
 	signal(SIGQUIT, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
-	action.sa_handler = want_maps;
+	action.sa_handler = want_report;
 	sigaction(SIGUSR1, &action, NULL);
+	sigaction(SIGALRM, &action, NULL);
+	timer.it_interval.tv_sec = machine.options.every_seconds;
+	timer.it_value = timer.it_interval;
+	(void)setitimer(ITIMER_REAL, &timer, NULL);
 }
 
 /* End as the program ended. */
@@ -308,6 +339,7 @@ main(int argc, char **argv)
 	calls_init();
 	stay_on_one_cpu();
 	launch(argv);
+	report_frames_open();
 	set_signals();
 	/* programs wait for us at every stop; not permitted is as well */
 	(void)setpriority(PRIO_PROCESS, 0, -10);

@@ -133,6 +133,10 @@ event_wait(pid_t pid, struct event *out)
 				if (task->mm != NULL)
 					report_maps(task->mm, task->name);
 		}
+		if (machine.wants_frames) {
+			machine.wants_frames = 0;
+			report_frames();
+		}
 		if (out->pid > 0 || error != EINTR)
 			break;
 	}
@@ -306,6 +310,7 @@ handle_end(struct task *task, int status)
 		machine.has_first_status = true;
 		if (machine.options.maps && task->mm != NULL)
 			report_maps(task->mm, task->name);
+		report_frames();
 	}
 	task_destroy(task);
 	shortage_is_over();

@@ -3,7 +3,8 @@
  * examples/hosted/report.c: what happened to memory
  *
  * WHAT    --stats: counters, and where the time went. --maps: an address space
- *         as /proc/PID/maps shows it, and physical memory as a picture. The
+ *         as /proc/PID/maps shows it, and physical memory as a picture.
+ *         --frames: the same for mmkit-view, frame by frame. The
  *         audit at the end: every page, anon, entry, object and table is free
  *         again, or the run has failed.
  */
@@ -173,6 +174,53 @@ report_maps(struct mm *mm, const char *title)
 	fprintf(stderr, "mmkit-run: the address space of %s\n%s", title, text);
 	free(text);
 	draw_memory();
+}
+
+/* ---- --frames ------------------------------------------------------------ */
+
+void
+report_frames_open(void)
+{
+	const char *path = machine.options.frames_path;
+
+	if (path == NULL)
+		return;
+	machine.frames = strcmp(path, "-") == 0
+	    ? fdopen(dup(STDOUT_FILENO), "w")
+	    : fopen(path, "we");
+	if (machine.frames == NULL)
+		die(STATUS_BROKEN, "--frames %s: cannot be written", path);
+}
+
+static bool
+put_char(void *ctx, char c)
+{
+	return putc(c, ctx) != EOF;
+}
+
+/* From a buffer at once: what programs print meanwhile stays out of it. */
+void
+report_frames(void)
+{
+	char *text = NULL;
+	size_t bytes = 0;
+	FILE *buffer;
+
+	if (machine.frames == NULL)
+		return;
+	buffer = open_memstream(&text, &bytes);
+	if (buffer == NULL)
+		die(STATUS_BROKEN, "no memory");
+	(void)mmk_phys_dump(&machine.phys, put_char, buffer);
+	if (fclose(buffer) != 0)
+		die(STATUS_BROKEN, "no memory");
+	if (fwrite(text, bytes, 1, machine.frames) != 1 ||
+	    fflush(machine.frames) != 0) {
+		say("--frames: cannot be written any more");
+		fclose(machine.frames);
+		machine.frames = NULL;
+	}
+	free(text);
 }
 
 /* ---- numbers ------------------------------------------------------------- */
