@@ -2,7 +2,7 @@
  *
  * tests/bench/map/map_bench.c: what an ordered container of ranges is asked to do
  *
- * Usage: map_bench [N ...], by default 16 1000 100000 1000000. See oc.h.
+ * Usage: map_bench [N ...], by default some from 16 to 1000000. See oc.h.
  */
 #include "oc.h"
 #include <unistd.h>
@@ -272,7 +272,9 @@ run(size_t n)
 int
 main(int argc, char **argv)
 {
-	size_t d[] = { 16, 1000, 100000, 1000000 }, mx = 1000000;
+	/* the tables' first; the rest for the plot */
+	size_t d[] = { 16, 1000, 100000, 1000000, 64, 256, 4000, 16000 };
+	size_t mx = 1000000;
 	bench_setup();
 	S = (u64 *)big_alloc(2 * mx * 8);
 	Z = (u64 *)big_alloc(2 * mx * 8);
@@ -286,7 +288,7 @@ main(int argc, char **argv)
 		for (int i = 1; i < argc; i++)
 			run(strtoul(argv[i], 0, 0));
 	else
-		for (int i = 0; i < (bench_count_mode ? 3 : 4); i++)
+		for (int i = 0; i < (bench_count_mode ? 3 : 8); i++)
 			run(d[i]);
 	USE(sink);
 	return 0;
