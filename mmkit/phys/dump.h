@@ -31,9 +31,9 @@
  *         A reader skips lines before and after, and knows by the first line
  *         whether it can read what follows, and by the last that all is there.
  * LAYER   phys. Includes frame.h.
- * LOCKS   none held; those of mmk_phys_stats_read are taken
- * COST    O(blocks + holes / 64); no memory. About 5 characters a change of
- *         state from one block to the next.
+ * LOCKS   none are taken: it works in a panic, whoever holds what
+ * COST    O(blocks + holes / 64), three walks; no memory. About 5 characters a
+ *         change of state from one block to the next.
  * SOURCE  own; the checksum is Fowler, Noll and Vo's.
  *
  * I1      the blocks of a zone's map have exactly its pages
@@ -58,7 +58,7 @@ MMK_BEGIN_DECLS
  * out      true: all of it was written. false: `put` returned false, and was
  *          not called again.
  */
-MMK_API bool mmk_phys_dump(struct mmk_phys *phys,
+MMK_API bool mmk_phys_dump(const struct mmk_phys *phys,
     bool (*put)(void *ctx, char c), void *ctx);
 
 MMK_END_DECLS
@@ -75,6 +75,12 @@ struct mmk__dump {
 	uint32_t sum;
 	unsigned column;
 	bool has_failed;
+};
+
+/* What a walk over blocks finds. */
+struct mmk__dump_sums {
+	uint64_t nr_used_pages[MMK_USE_MAX];
+	uint64_t nr_free_blocks[MMK_NR_ORDERS];
 };
 
 /* Blocks alike, next to each other. */
@@ -188,7 +194,8 @@ mmk__dump_block(const struct mmk_phys *phys, mmk_pfn pfn, mmk_pfn end_pfn)
 	run.state = '.';
 	if ((flags & MMK_FRAME_CACHED) != 0)
 		run.state = '+';
-	else if ((flags & MMK_FRAME_FREE) == 0 && frame->use != MMK_USE_FREE)
+	else if ((flags & MMK_FRAME_FREE) == 0 &&
+	    frame->use != MMK_USE_FREE && frame->use < MMK_USE_MAX)
 		run.state = (char)('a' + frame->use);
 	run.is_pinned = (flags & (MMK_FRAME_CACHED | MMK_FRAME_FREE)) == 0 &&
 	    frame->use != MMK_USE_META && MMKIT_ATOMIC_LOAD(&frame->pins) != 0;
@@ -243,42 +250,70 @@ mmk__dump_map(struct mmk__dump *dump, const struct mmk_phys *phys, mmk_pfn pfn,
 	mmk__dump_char(dump, '\n');
 }
 
+MMK_PRIVATE void
+mmk__dump_sum(const struct mmk_phys *phys, const struct mmk_buddy *zone,
+    struct mmk__dump_sums *sums)
+{
+	mmk_pfn pfn = zone->first_pfn;
+
+	while (pfn < zone->end_pfn) {
+		struct mmk__dump_run run =
+		    mmk__dump_block(phys, pfn, zone->end_pfn);
+		uint64_t nr_pages = run.nr_blocks << run.order;
+
+		pfn += nr_pages;
+		if (run.state == '.')
+			sums->nr_free_blocks[run.order]++;
+		else if (run.state >= 'a')
+			sums->nr_used_pages[run.state - 'a'] += nr_pages;
+	}
+}
+
 /* ---- the lines ----------------------------------------------------------- */
 
-MMK_PRIVATE void
-mmk__dump_head(struct mmk__dump *dump, struct mmk_phys *phys)
+MMK_PRIVATE uint64_t
+mmk__dump_nr_cached(const struct mmk_store_cpu *cpu)
 {
-	struct mmk_phys_stats stats;
+	uint64_t nr_pages = 0;
 
-	mmk_phys_stats_read(phys, &stats);
+	for (unsigned z = 0; z < MMK_ZONE_MAX; z++)
+		nr_pages += MMKIT_ATOMIC_LOAD(&cpu->nr_cached[z]);
+	return nr_pages;
+}
+
+MMK_PRIVATE void
+mmk__dump_head(struct mmk__dump *dump, const struct mmk_phys *phys)
+{
+	struct mmk__dump_sums sums;
+
+	(void)MMKIT_MEMSET(&sums, 0, sizeof(sums));
+	for (unsigned z = 0; z < MMK_ZONE_MAX; z++)
+		mmk__dump_sum(phys, &phys->store.zones[z], &sums);
 	mmk__dump_field(dump, "mmkit-frames", MMK_DUMP_VERSION);
 	mmk__dump_field(dump, "\npage_bytes", MMK_PAGE_BYTES);
-	mmk__dump_field(dump, "\nram_pages", stats.nr_pages);
-	mmk__dump_field(dump, " peak", stats.peak_used_pages);
+	mmk__dump_field(dump, "\nram_pages", phys->nr_pages);
+	mmk__dump_field(dump, " peak", mmk_store_peak(&phys->store));
 	for (unsigned use = MMK_USE_KERNEL; use < MMK_USE_MAX; use++) {
 		mmk__dump_text(dump, "\nuse ");
 		mmk__dump_char(dump, (char)('a' + use));
 		mmk__dump_char(dump, ' ');
 		mmk__dump_field(dump, mmk__dump_use_name((enum mmk_use)use),
-		    stats.nr_used_pages[use]);
+		    sums.nr_used_pages[use]);
 	}
 	for (unsigned i = 0; i < MMKIT_CPU_COUNT(); i++) {
-		uint64_t nr_cached = 0;
-
-		for (unsigned z = 0; z < MMK_ZONE_MAX; z++)
-			nr_cached += MMKIT_ATOMIC_LOAD(
-			    &phys->store.cpus[i].nr_cached[z]);
 		mmk__dump_field(dump, "\ncpu", i);
 		mmk__dump_char(dump, ' ');
-		mmk__dump_number(dump, nr_cached);
+		mmk__dump_number(dump,
+		    mmk__dump_nr_cached(&phys->store.cpus[i]));
 	}
 	mmk__dump_char(dump, '\n');
 }
 
 MMK_PRIVATE void
-mmk__dump_zone(struct mmk__dump *dump, struct mmk_phys *phys, unsigned z)
+mmk__dump_zone(struct mmk__dump *dump, const struct mmk_phys *phys, unsigned z)
 {
 	const struct mmk_buddy *zone = &phys->store.zones[z];
+	struct mmk__dump_sums sums;
 
 	if (zone->first_pfn >= zone->end_pfn)
 		return;
@@ -287,17 +322,19 @@ mmk__dump_zone(struct mmk__dump *dump, struct mmk_phys *phys, unsigned z)
 	mmk__dump_char(dump, ' ');
 	mmk__dump_number(dump, zone->end_pfn);
 	mmk__dump_text(dump, "\nfree");
+	(void)MMKIT_MEMSET(&sums, 0, sizeof(sums));
+	mmk__dump_sum(phys, zone, &sums);
 	for (unsigned order = 0; order <= MMK_MAX_ORDER; order++) {
 		mmk__dump_char(dump, ' ');
-		mmk__dump_number(dump,
-		    MMKIT_ATOMIC_LOAD(&zone->nr_free_blocks[order]));
+		mmk__dump_number(dump, sums.nr_free_blocks[order]);
 	}
 	mmk__dump_char(dump, '\n');
 	mmk__dump_map(dump, phys, zone->first_pfn, zone->end_pfn);
 }
 
 MMK_API bool
-mmk_phys_dump(struct mmk_phys *phys, bool (*put)(void *ctx, char c), void *ctx)
+mmk_phys_dump(const struct mmk_phys *phys, bool (*put)(void *ctx, char c),
+    void *ctx)
 {
 	struct mmk__dump dump = { put, ctx, 2166136261u, 0, false };
 
