@@ -155,6 +155,7 @@ mmk__dump_use_name(enum mmk_use use)
 	case MMK_USE_TABLE: return "table";
 	case MMK_USE_ANON: return "anon";
 	case MMK_USE_META: return "meta";
+	case MMK_USE_CONTAINER: return "container";
 	case MMK_USE_FREE: case MMK_USE_MAX:
 		break;
 	}
@@ -164,42 +165,83 @@ mmk__dump_use_name(enum mmk_use use)
 MMK_PRIVATE const char *
 mmk__dump_zone_name(unsigned z)
 {
+	if (z == MMK_ZONE_DMA)
+		return "dma";
 	return z == MMK_ZONE_LOW ? "low" : "normal";
 }
 
 /* ---- the map ------------------------------------------------------------- */
 
+/* A page of no frame: in a free block, or in a cache. */
+MMK_PRIVATE struct mmk__dump_run
+mmk__dump_free(const struct mmk_phys *phys, mmk_pfn pfn, uint32_t index)
+{
+	const struct mmk_granule *granule =
+	    &phys->table.granules[index >> MMK_GRANULE_ORDER];
+	uint64_t word = MMKIT_ATOMIC_LOAD(&granule->free);
+	unsigned list = MMKIT_ATOMIC_LOAD(&granule->list);
+	unsigned bit = (unsigned)(pfn & (MMK_GRANULE_PAGES - 1));
+	struct mmk__dump_run run = { '.', false, 0, 1 };
+
+	if (bit == 0 && list >= MMK_GRANULE_ORDER && list <= MMK_MAX_ORDER) {
+		run.order = list;
+		return run;
+	}
+	if ((word >> bit & 1) == 0) {
+		run.state = '+';
+		return run;
+	}
+	/* Twice as many as long as it is aligned and all of them are free. */
+	while (run.order + 1 < MMK_GRANULE_ORDER) {
+		unsigned nr_pages = 2u << run.order;
+		uint64_t mask = (((uint64_t)1 << nr_pages) - 1) << bit;
+
+		if ((bit & (nr_pages - 1)) != 0 || (word & mask) != mask)
+			break;
+		run.order++;
+	}
+	return run;
+}
+
 /*
- * The block at pfn, which has one or ends a hole's; a hole goes to the end of
- * its granule. What others do meanwhile may make an order too large.
+ * One page of a hole if it has a descriptor, else up to its granule's end: zones
+ * begin and end with granules, or with RAM.
+ */
+MMK_PRIVATE struct mmk__dump_run
+mmk__dump_hole(const struct mmk_frame *frame, mmk_pfn pfn)
+{
+	struct mmk__dump_run run = { '-', false, 0, 1 };
+
+	if (frame == NULL)
+		run.nr_blocks =
+		    MMK_GRANULE_PAGES - (pfn & (MMK_GRANULE_PAGES - 1));
+	return run;
+}
+
+/*
+ * The block that begins at pfn. What others do meanwhile may make its order too
+ * large, or give it a use that is none.
  */
 MMK_PRIVATE struct mmk__dump_run
 mmk__dump_block(const struct mmk_phys *phys, mmk_pfn pfn, mmk_pfn end_pfn)
 {
 	const struct mmk_frame *frame =
 	    mmk_frame_table_lookup(&phys->table, pfn);
-	struct mmk__dump_run run = { '-', false, 0, 1 };
-	unsigned flags;
+	unsigned flags = frame != NULL ? MMKIT_ATOMIC_LOAD(&frame->flags)
+	                               : MMK_FRAME_HOLE;
+	struct mmk__dump_run run;
 
-	if (frame == NULL) {
-		run.nr_blocks = MMK_GRANULE_PAGES -
-		    (pfn & (MMK_GRANULE_PAGES - 1));
-		if (run.nr_blocks > end_pfn - pfn)
-			run.nr_blocks = end_pfn - pfn;
-		return run;
-	}
-	flags = MMKIT_ATOMIC_LOAD(&frame->flags);
-	if ((flags & MMK_FRAME_HEAD) == 0)
-		return run;
-	run.state = '.';
-	if ((flags & MMK_FRAME_CACHED) != 0)
-		run.state = '+';
-	else if ((flags & MMK_FRAME_FREE) == 0 &&
-	    frame->use != MMK_USE_FREE && frame->use < MMK_USE_MAX)
+	if ((flags & MMK_FRAME_HOLE) != 0)
+		return mmk__dump_hole(frame, pfn);
+	run = mmk__dump_free(phys, pfn,
+	    mmk_frame_table_index(&phys->table, frame));
+	if ((flags & MMK_FRAME_HEAD) != 0 && frame->use != MMK_USE_FREE &&
+	    frame->use < MMK_USE_MAX) {
 		run.state = (char)('a' + frame->use);
-	run.is_pinned = (flags & (MMK_FRAME_CACHED | MMK_FRAME_FREE)) == 0 &&
-	    frame->use != MMK_USE_META && MMKIT_ATOMIC_LOAD(&frame->pins) != 0;
-	run.order = frame->order;
+		run.order = frame->order;
+		run.is_pinned = frame->use != MMK_USE_META &&
+		    MMKIT_ATOMIC_LOAD(&frame->pins) != 0;
+	}
 	if (run.order > MMK_MAX_ORDER ||
 	    (pfn & (((uint64_t)1 << run.order) - 1)) != 0 ||
 	    (uint64_t)1 << run.order > end_pfn - pfn)
@@ -276,8 +318,10 @@ mmk__dump_nr_cached(const struct mmk_store_cpu *cpu)
 {
 	uint64_t nr_pages = 0;
 
-	for (unsigned z = 0; z < MMK_ZONE_MAX; z++)
-		nr_pages += MMKIT_ATOMIC_LOAD(&cpu->nr_cached[z]);
+	for (unsigned i = 0; i < MMK_CACHE_ARRAYS; i++)
+		nr_pages += (uint64_t)(MMKIT_ATOMIC_LOAD(&cpu->arrays[i].next) -
+		                cpu->arrays[i].first)
+		    << mmk__array_order(i);
 	return nr_pages;
 }
 
