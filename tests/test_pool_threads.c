@@ -10,11 +10,11 @@ static uint64_t *handed[2];
 static void *
 same_cpu(void *arg)
 {
-	uint64_t id = (uint64_t)(uintptr_t)arg, *live[40] = { NULL };
+	uint64_t id = (uint64_t)(uintptr_t)arg, *mine[40] = { NULL };
 	uint64_t seed = mmk_test_seed() * 13 + id;
 
 	for (unsigned step = 0; step < mmk_test_steps(10000); step++) {
-		uint64_t **slot = &live[mmk_test_random(&seed) % 40];
+		uint64_t **slot = &mine[mmk_test_random(&seed) % 40];
 
 		if (*slot == NULL) {
 			*slot = mmk_pool_alloc(&pool);
@@ -29,7 +29,7 @@ same_cpu(void *arg)
 			sim_set_cpu((unsigned)(mmk_test_random(&seed) % 2));
 	}
 	for (unsigned i = 0; i < 40; i++)
-		mmk_pool_free(&pool, live[i]);
+		mmk_pool_free(&pool, mine[i]);
 	handed[id - 1] = get();
 	return NULL;
 }
