@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "mmkit/face/task.h"
+#include "mmkit/phys/census.h"
 #include "ports/sim/sim.h"
 #include "prop.h"
 

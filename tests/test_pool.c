@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "mmkit/kva/pool.h"
+#include "mmkit/phys/census.h"
 #include "ports/sim/sim.h"
 #include "prop.h"
 
