@@ -37,10 +37,14 @@ MMK_BEGIN_DECLS
  *   write                    WRITE
  *   map                      READ, and WRITE if it is for writing
  *   pin                      WRITE
- *   copy   from              READ; to share for writing, WRITE; to move, FREE
+ *   copy   from              READ; to share, GRANT, and for writing WRITE; to
+ *                            move, WRITE and FREE
  *          to                ALLOC; with SQUASH also FREE
  *   lend                     GRANT, and every right that is lent
  *   revoke                   GRANT
+ *
+ * Sharing is granting: what is shared outlives the name that it was shared by,
+ * and no revoke takes it back. A copy shows what could be read anyway.
  *
  * errors   of all of them, beside their own: MMK_ERR_NOENT: the name means
  *          nothing in this table; MMK_ERR_INVAL: it names another kind of
@@ -408,9 +412,10 @@ mmk__copy_rights(enum mmk_copy_mode mode, unsigned flags)
 {
 	if (mode == MMK_COPY_MOVE)
 		return MMK_RIGHT_READ | MMK_RIGHT_WRITE | MMK_RIGHT_FREE;
-	if (mode == MMK_COPY_SHARE && (flags & MMK_CONTAINER_READONLY) == 0)
-		return MMK_RIGHT_READ | MMK_RIGHT_WRITE;
-	return MMK_RIGHT_READ;
+	if (mode != MMK_COPY_SHARE)
+		return MMK_RIGHT_READ;
+	return MMK_RIGHT_READ | MMK_RIGHT_GRANT |
+	    ((flags & MMK_CONTAINER_READONLY) == 0 ? MMK_RIGHT_WRITE : 0u);
 }
 
 MMK_API enum mmk_err
