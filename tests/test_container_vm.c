@@ -258,6 +258,75 @@ Test(container_vm, X4_what_is_released_is_not_taken_from_private_copies)
 	vm_both(x4_body);
 }
 
+static void *
+table_alloc(void *ctx)
+{
+	return item_alloc(ctx, MMK_HANDLE_ITEM_BYTES);
+}
+
+static void
+table_free(void *ctx, void *item)
+{
+	item_free(ctx, item, MMK_HANDLE_ITEM_BYTES);
+}
+
+static const struct mmk_handle_memory tables = { table_alloc, table_free,
+	NULL };
+
+static void
+weak_body(void)
+{
+	struct mmk_handle_sys sys;
+	struct mmk_handles client, server;
+	mmk_handle_name own, weak, readonly;
+	struct mmk_container *x = NULL;
+	struct mmk_object *object = NULL;
+
+	physmem_begin();
+	vm_space(1);
+	mmk_handle_sys_init(&sys, &tables);
+	p.physmem.config.handles = &sys;
+	mmk_handles_init(&client, &sys, 8);
+	mmk_handles_init(&server, &sys, 8);
+	x = four_pages(&p.root);
+	cr_assert_eq(mmk_handle_insert(&client, &x->target, MMK_RIGHT_ALL,
+	    &own), MMK_OK);
+	cr_assert_eq(mmk_physmem_lend(&client, own, &server,
+	    MMK_RIGHT_READ | MMK_RIGHT_WRITE, &weak), MMK_OK);
+	cr_assert_eq(mmk_physmem_lend(&client, own, &server, MMK_RIGHT_READ,
+	    &readonly), MMK_OK);
+	show(0, x, MMK_MAP_SHARED);
+	cr_assert_eq(mmk_physmem_object_create(&t.vm, &server, weak, 0, 4,
+	    &object), MMK_OK);
+	vm_mmap(1, VA, 4, RW, MMK_MAP_SHARED | MMK_MAP_FIXED, object, 0);
+	mmk_object_unref(object);
+	cr_assert_eq(mmk_physmem_object_create(&t.vm, &server, readonly, 0, 4,
+	    &object), MMK_OK);
+	vm_mmap(1, VA + 8 * PAGE, 4, RW, MMK_MAP_SHARED | MMK_MAP_FIXED,
+	    object, 0);
+	mmk_object_unref(object);
+	vm_put(1, VA, 88);
+	cr_assert_eq(vm_get(0, VA), 88);
+	cr_assert_eq(vm_get(1, VA + 8 * PAGE), 88);
+	cr_assert_eq(vm_access(1, VA + 8 * PAGE, MMK_PROT_WRITE),
+	    MMK_ERR_ACCESS);
+	cr_assert_eq(mmk_physmem_revoke(&client, own), MMK_OK);
+	cr_assert_eq(vm_access(1, VA, MMK_PROT_READ), MMK_ERR_NOSPACE);
+	cr_assert_eq(vm_access(1, VA + 8 * PAGE, MMK_PROT_READ),
+	    MMK_ERR_NOSPACE);
+	cr_assert_eq(vm_get(0, VA), 88, "the owner asks again");
+	vm_exit(1);
+	gone(x);
+	mmk_handles_fini(&server);
+	mmk_handles_fini(&client);
+	physmem_end();
+}
+
+Test(container_vm, S1_13_what_a_revoked_name_showed_is_shown_no_more)
+{
+	vm_both(weak_body);
+}
+
 /* ---- two CPUs ------------------------------------------------------------ */
 
 #define NR_ROUNDS 1000u

@@ -63,7 +63,11 @@
 #define MMK_PRIVATE static __attribute__((unused))
 /* Keeps a rare path from costing the usual one registers. */
 #define MMK_NOINLINE __attribute__((noinline))
+#ifdef __OPTIMIZE__ /* else every copy's locals would add up in one frame */
 #define MMK_INLINE static inline __attribute__((always_inline, unused))
+#else
+#define MMK_INLINE static inline __attribute__((unused))
+#endif
 #define MMK_LIKELY(x) __builtin_expect(!!(x), 1)
 #define MMK_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define MMK_CONTAINER_OF(ptr, type, member) \

@@ -9,7 +9,7 @@
  *         again. Private mappings copy what they write, as of any object.
  *
  *         Credit, pins and rights are the container's business: see phys/.
- * LAYER   pager. Includes device.h and phys/container_map.h.
+ * LAYER   pager. Includes device.h and phys/physmem.h.
  * LOCKS   grant: physmem->mutex, until granted; the map's mutex is held outside
  *         of it
  * COST    an object and 24 bytes; a fault that of mmk_container_grant
@@ -18,7 +18,7 @@
 #ifndef MMKIT_PAGER_CONTAINER_H
 #define MMKIT_PAGER_CONTAINER_H
 
-#include "../phys/container_map.h"
+#include "../phys/physmem.h"
 #include "device.h"
 
 MMK_BEGIN_DECLS
@@ -40,6 +40,18 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_container_object_create(
     struct mmk_vm *vm, struct mmk_container *container, uint64_t first_name,
     uint64_t nr_pages, struct mmk_object **object_out);
 
+/*
+ * mmk_physmem_object_create: the same for a client, by name: READ of the handle
+ * allows to map, WRITE to write. When the name is closed or revoked nothing is
+ * granted any more: faults fail with MMK_ERR_NOSPACE.
+ *
+ * pre      as above; the table outlives the object.
+ * errors   as above, and as mmk_handle_lookup.
+ */
+MMK_API MMK_NODISCARD enum mmk_err mmk_physmem_object_create(
+    struct mmk_vm *vm, struct mmk_handles *table, mmk_handle_name name,
+    uint64_t first_name, uint64_t nr_pages, struct mmk_object **object_out);
+
 /* How translations in the page tables of `sys` are revoked. */
 MMK_API struct mmk_physmem_plug mmk_container_plug(struct mmk_pmap_sys *sys);
 
@@ -53,6 +65,7 @@ MMK_END_DECLS
 struct mmk__container_view {
 	struct mmk_container *container; /* with a reference */
 	uint64_t first_name;
+	struct mmk__pass pass; /* table NULL: the kernel's own */
 };
 
 MMK_PRIVATE enum mmk_err
@@ -61,10 +74,19 @@ mmk__container_object_grant(struct mmk_object *object, uint64_t page,
 {
 	const struct mmk__container_view *view =
 	    (const struct mmk__container_view *)object->ctx;
-	enum mmk_err err = mmk_container_grant(view->container,
+	const struct mmk__pass *pass =
+	    view->pass.table != NULL ? &view->pass : NULL;
+	bool is_readonly = pass != NULL &&
+	    (pass->rights & MMK_RIGHT_WRITE) == 0;
+	enum mmk_err err;
+
+	if (is_readonly && access == MMK_PROT_WRITE)
+		return MMK_ERR_ACCESS;
+	err = mmk__grant_as(view->container, pass,
 	    view->first_name + mmk_bytes_of_pages(page), access, pa_out,
 	    may_write_out);
-
+	if (err == MMK_OK && is_readonly)
+		*may_write_out = false;
 	return err == MMK_ERR_NOENT ? MMK_ERR_NOSPACE : err;
 }
 
@@ -106,9 +128,9 @@ const struct mmk_pager_ops mmk_container_pager = {
 	.granted = mmk__container_object_granted,
 };
 
-MMK_API enum mmk_err
-mmk_container_object_create(struct mmk_vm *vm,
-    struct mmk_container *container, uint64_t first_name, uint64_t nr_pages,
+MMK_PRIVATE enum mmk_err
+mmk__container_object_make(struct mmk_vm *vm, struct mmk_container *container,
+    const struct mmk__pass *pass, uint64_t first_name, uint64_t nr_pages,
     struct mmk_object **object_out)
 {
 	struct mmk__container_view *view;
@@ -123,12 +145,42 @@ mmk_container_object_create(struct mmk_vm *vm,
 		return MMK_ERR_NOMEM;
 	view->container = container;
 	view->first_name = first_name;
+	view->pass = *pass;
 	err = mmk_object_create(vm, &mmk_container_pager, view, nr_pages,
 	    object_out);
 	if (err == MMK_OK)
 		mmk_container_ref(container);
 	else
 		mmk__physmem_free(container->physmem, view, sizeof(*view));
+	return err;
+}
+
+MMK_API enum mmk_err
+mmk_container_object_create(struct mmk_vm *vm,
+    struct mmk_container *container, uint64_t first_name, uint64_t nr_pages,
+    struct mmk_object **object_out)
+{
+	const struct mmk__pass own = { NULL, 0, 0 };
+
+	return mmk__container_object_make(vm, container, &own, first_name,
+	    nr_pages, object_out);
+}
+
+MMK_API enum mmk_err
+mmk_physmem_object_create(struct mmk_vm *vm, struct mmk_handles *table,
+    mmk_handle_name name, uint64_t first_name, uint64_t nr_pages,
+    struct mmk_object **object_out)
+{
+	struct mmk__pass pass = { table, name, MMK_RIGHT_READ };
+	struct mmk_container *container;
+	enum mmk_err err = mmk__pass_open(&pass, &container);
+
+	if (err != MMK_OK)
+		return err;
+	pass.rights |= mmk_handle_rights(table, name) & MMK_RIGHT_WRITE;
+	err = mmk__container_object_make(vm, container, &pass, first_name,
+	    nr_pages, object_out);
+	mmk_container_unref(container);
 	return err;
 }
 

@@ -98,6 +98,7 @@ struct mmk_physmem {
 	struct mmk_mover mover;           /* [I] */
 	struct mmk_list containers;       /* [X] */
 	struct mmk_list pins;             /* [X] begun and not ended */
+	struct mmk_list left;             /* [X] frames with is_left */
 	struct mmk_physmem_counters counters; /* [X] */
 };
 
@@ -116,6 +117,7 @@ struct mmk_container {
 	uint32_t nr_pins;                /* [X] */
 	uint32_t refs;                   /* [a] */
 	bool is_dead;                    /* [X] */
+	bool has_left; /* [X] translations of names it has given up */
 };
 
 /* What a frame of names is now. Guards: [X] all of it */
@@ -123,10 +125,11 @@ struct mmk_cframe {
 	struct mmk_frame *memory; /* NULL: zeros, so far */
 	struct mmk_list entries;  /* that show it: they share it */
 	struct mmk_link copies;   /* ring of the frames with this memory */
+	struct mmk_link left;     /* on physmem->left, if is_left */
 	uint32_t nr_entries;
 	uint8_t order;   /* log2 of its pages */
 	uint8_t granted; /* MMK_PROT_* that translations may have */
-	bool is_left;    /* some of these are nobody's any more */
+	bool is_left;    /* some of these are of names that were given up */
 	bool is_low;     /* its memory must lie in zone LOW */
 };
 
@@ -308,6 +311,7 @@ mmk__stock_fill(struct mmk__stock *stock, struct mmk_physmem *physmem,
 			break;
 		mmk_list_init(&cframe->entries);
 		mmk_link_init(&cframe->copies);
+		mmk_link_init(&cframe->left);
 		mmk_list_push_front(&stock->cframes, &cframe->copies);
 	}
 	if (nr_entries == 0 && nr_cframes == 0)
@@ -365,6 +369,20 @@ mmk__cframe_show(struct mmk_cframe *cframe, struct mmk_centry *entry)
 	cframe->nr_entries++;
 }
 
+/* It has, or has no longer, translations that are nobody's. */
+MMK_PRIVATE void
+mmk__cframe_set_left(struct mmk_physmem *physmem, struct mmk_cframe *cframe,
+    bool is_left)
+{
+	if (cframe->is_left == is_left)
+		return;
+	cframe->is_left = is_left;
+	if (is_left)
+		mmk_list_push_back(&physmem->left, &cframe->left);
+	else
+		mmk_list_remove(&cframe->left);
+}
+
 /* No translation of its memory has a right that is not in `keep`. */
 MMK_PRIVATE void
 mmk__cframe_revoke(struct mmk_physmem *physmem, struct mmk_cframe *cframe,
@@ -378,7 +396,7 @@ mmk__cframe_revoke(struct mmk_physmem *physmem, struct mmk_cframe *cframe,
 		granted |= copy->granted;
 		copy->granted &= (uint8_t)keep;
 		if (keep == 0)
-			copy->is_left = false;
+			mmk__cframe_set_left(physmem, copy, false);
 	}
 	if ((granted & ~keep) == 0)
 		return;
@@ -406,7 +424,7 @@ mmk__cframe_unbind(struct mmk_physmem *physmem, struct mmk_cframe *cframe,
 
 		if (cframe->granted != 0 && may_leave) {
 			other->granted |= cframe->granted;
-			other->is_left = true;
+			mmk__cframe_set_left(physmem, other, true);
 		} else if (cframe->granted != 0) {
 			mmk__cframe_revoke(physmem, cframe, 0);
 		}
@@ -420,7 +438,7 @@ mmk__cframe_unbind(struct mmk_physmem *physmem, struct mmk_cframe *cframe,
 	}
 	cframe->memory = NULL;
 	cframe->granted = 0;
-	cframe->is_left = false;
+	mmk__cframe_set_left(physmem, cframe, false);
 	(void)mmk_frame_unref(physmem->config.phys, memory);
 }
 
@@ -430,13 +448,16 @@ mmk__centry_detach(struct mmk_physmem *physmem, struct mmk_centry *entry)
 {
 	struct mmk_cframe *cframe = entry->cframe;
 	bool may_leave = !physmem->config.is_eager &&
+	    !entry->container->is_dead &&
 	    (cframe->granted & MMK_PROT_WRITE) == 0;
 
+	if (cframe->granted != 0 && may_leave)
+		entry->container->has_left = true;
 	mmk_list_remove(&entry->of_cframe);
 	entry->cframe = NULL;
 	if (--cframe->nr_entries > 0) {
 		if (cframe->granted != 0 && may_leave)
-			cframe->is_left = true;
+			mmk__cframe_set_left(physmem, cframe, true);
 		else if (cframe->granted != 0)
 			mmk__cframe_revoke(physmem, cframe, 0);
 		return;
@@ -467,6 +488,23 @@ mmk__memory_copy(struct mmk_phys *phys, struct mmk_frame *to,
 		    MMKIT_PHYS_TO_PTR(mmk_frame_pa(phys, from) +
 		        offset_bytes));
 	}
+}
+
+/*
+ * Names of the container are about to mean something new: nobody may see
+ * through them what they meant before.
+ */
+MMK_PRIVATE void
+mmk__container_forget_left(struct mmk_container *container)
+{
+	struct mmk_list *left = &container->physmem->left;
+
+	while (container->has_left && !mmk_list_is_empty(left))
+		mmk__cframe_revoke(container->physmem,
+		    MMK_LIST_ITEM(mmk_list_first(left), struct mmk_cframe,
+		        left),
+		    0);
+	container->has_left = false;
 }
 
 /* ---- halving ------------------------------------------------------------- */

@@ -74,7 +74,8 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_container_destroy(
  * out      *nr_done_out, bytes from the start that were allocated: nr_bytes, or
  *          with PARTIAL less. May be NULL.
  * errors   MMK_ERR_INVAL: not whole pages, empty, wrapping (the last name may
- *          be 2^64 - 1), unknown flags. MMK_ERR_EXIST: a name is allocated.
+ *          be 2^64 - 1), unknown flags, or PARTIAL with SQUASH.
+ *          MMK_ERR_EXIST: a name is allocated.
  *          MMK_ERR_LIMIT: no credit. MMK_ERR_NOMEM. MMK_ERR_NOENT: dead.
  *          MMK_ERR_BUSY: SQUASH would halve a pinned frame. MMK_ERR_AGAIN: one
  *          that is just being moved. Nothing changed. PARTIAL: as above if not
@@ -90,7 +91,8 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_container_allocate(
  * Memory that nobody else names is free at once, unless it is pinned. Of memory
  * that others still name, translations that can only read are left where they
  * are, for they show nothing that was not shown before: until somebody may
- * write to it, or it is freed. (With config.is_eager they go at once.)
+ * write to it, or it is freed, or names are allocated in the container again.
+ * (With config.is_eager they go at once.)
  *
  * errors   MMK_ERR_NOENT: a name is not allocated; with PARTIAL such names are
  *          passed over. MMK_ERR_INVAL, NOMEM, BUSY, AGAIN: as allocate.
@@ -173,6 +175,7 @@ mmk_physmem_init(struct mmk_physmem *physmem,
 	physmem->config = *config;
 	mmk_list_init(&physmem->containers);
 	mmk_list_init(&physmem->pins);
+	mmk_list_init(&physmem->left);
 	physmem->mover.move = mmk__physmem_move;
 	physmem->mover.ctx = physmem;
 	mmk_phys_set_mover(config->phys, MMK_USE_CONTAINER, &physmem->mover);
@@ -522,6 +525,15 @@ mmk__container_make_way(struct mmk_container *container, unsigned flags,
 	return MMK_OK;
 }
 
+/* How far PARTIAL gets is not known before it is known what SQUASH frees. */
+MMK_PRIVATE bool
+mmk__flags_are_good(unsigned flags, unsigned known)
+{
+	const unsigned both = MMK_CONTAINER_PARTIAL | MMK_CONTAINER_SQUASH;
+
+	return (flags & ~known) == 0 && (flags & both) != both;
+}
+
 /* Room in the tree, structures in stock, credit: all that can fail. */
 MMK_PRIVATE enum mmk_err
 mmk__container_prepare(struct mmk_container *container, unsigned flags,
@@ -556,7 +568,8 @@ mmk__allocate_as(struct mmk_container *container, const struct mmk__pass *pass,
 	struct mmk__stock stock;
 	enum mmk_err err;
 
-	if (!mmk__names_make(start, nr_bytes, &names) || (flags & ~known) != 0)
+	if (!mmk__names_make(start, nr_bytes, &names) ||
+	    !mmk__flags_are_good(flags, known))
 		return MMK_ERR_INVAL;
 	if (mmk__names_nr_pages(&names) > MMK_CONTAINER_MAX_PAGES)
 		return MMK_ERR_LIMIT;
@@ -566,6 +579,7 @@ mmk__allocate_as(struct mmk_container *container, const struct mmk__pass *pass,
 	err = mmk__container_prepare(container, flags, &names, &stock);
 	if (err == MMK_OK) {
 		(void)mmk__container_clear(container, &names);
+		mmk__container_forget_left(container);
 		mmk__container_fill(container, names, flags, &stock);
 		mmk_btree_unreserve(&container->tree);
 		if (nr_done_out != NULL)

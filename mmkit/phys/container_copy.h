@@ -37,7 +37,7 @@ enum mmk_copy_mode { MMK_COPY_SHARE, MMK_COPY_COW, MMK_COPY_MOVE };
  * out      *nr_done_out, bytes from the start; nr_bytes, or with PARTIAL less.
  *          May be NULL.
  * errors   MMK_ERR_INVAL: not whole pages, empty, wrapping, unknown mode or
- *          flags, or the ranges overlap in one container; containers of two
+ *          flags, PARTIAL with SQUASH, or the ranges overlap in one container; containers of two
  *          physmems. MMK_ERR_NOENT: a name of `from` is not allocated; one of
  *          the two is dead. MMK_ERR_EXIST: one of `to` is, without SQUASH.
  *          MMK_ERR_LIMIT: `to` has no credit. MMK_ERR_NOMEM. MMK_ERR_BUSY:
@@ -272,6 +272,7 @@ mmk__copy_commit(struct mmk__copy *copy)
 	struct mmk_centry *old, *entry, *next;
 
 	(void)mmk__container_clear(copy->to, &copy->target);
+	mmk__container_forget_left(copy->to);
 	old = mmk__container_first(copy->from, copy->source.start,
 	    copy->source.last);
 	for (; old != NULL; old = next) {
@@ -334,7 +335,7 @@ mmk__copy_as(struct mmk_container *from, const struct mmk__pass *from_pass,
 	mmk_list_init(&copy.memories);
 	if (!mmk__names_make(from_start, nr_bytes, &copy.source) ||
 	    !mmk__names_make(to_start, nr_bytes, &copy.target) ||
-	    (flags & ~known) != 0 || (unsigned)mode > MMK_COPY_MOVE ||
+	    !mmk__flags_are_good(flags, known) || (unsigned)mode > MMK_COPY_MOVE ||
 	    from->physmem != to->physmem)
 		return MMK_ERR_INVAL;
 	if (mmk__names_nr_pages(&copy.source) > MMK_CONTAINER_MAX_PAGES)

@@ -314,14 +314,14 @@ mmk_container_revoke(struct mmk_container *container)
 	return MMK_OK;
 }
 
-MMK_API enum mmk_err
-mmk_container_grant(struct mmk_container *container, uint64_t name,
-    unsigned access, mmk_pa *pa_out, bool *may_write_out)
+MMK_PRIVATE enum mmk_err
+mmk__grant_as(struct mmk_container *container, const struct mmk__pass *pass,
+    uint64_t name, unsigned access, mmk_pa *pa_out, bool *may_write_out)
 {
 	unsigned rights = MMK_PROT_READ | (access & MMK_PROT_WRITE);
 	struct mmk_centry *entry = NULL;
 	struct mmk_cframe *cframe;
-	enum mmk_err err = mmk__container_enter(container, NULL);
+	enum mmk_err err = mmk__container_enter(container, pass);
 
 	if (err != MMK_OK)
 		return err;
@@ -340,6 +340,14 @@ mmk_container_grant(struct mmk_container *container, uint64_t name,
 	*pa_out = mmk_frame_pa(container->physmem->config.phys,
 	    cframe->memory) + (mmk_page_floor(name) - entry->start);
 	return MMK_OK;
+}
+
+MMK_API enum mmk_err
+mmk_container_grant(struct mmk_container *container, uint64_t name,
+    unsigned access, mmk_pa *pa_out, bool *may_write_out)
+{
+	return mmk__grant_as(container, NULL, name, access, pa_out,
+	    may_write_out);
 }
 
 MMK_API void

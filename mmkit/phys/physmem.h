@@ -36,7 +36,8 @@ MMK_BEGIN_DECLS
  *   read                     READ
  *   write                    WRITE
  *   map                      READ, and WRITE if it is for writing
- *   pin                      WRITE
+ *   pin                      WRITE: a server has devices; the pin may outlive
+ *                            the name, until its deadline
  *   copy   from              READ; to share, GRANT, and for writing WRITE; to
  *                            move, WRITE and FREE
  *          to                ALLOC; with SQUASH also FREE
