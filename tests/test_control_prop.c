@@ -215,7 +215,8 @@ Test(control_prop, random_steps_agree_with_a_ledger)
 		}
 		ledger_compare();
 	}
-	cr_assert_gt(nr_dead, mmk_test_steps(4000) / 400);
+	if (mmk_test_steps(100) >= 50) /* too few steps say nothing */
+		cr_assert_gt(nr_dead, mmk_test_steps(4000) / 400);
 	for (unsigned h = 0; h < NR_HOLDINGS; h++)
 		if (holdings[h].node >= 0)
 			ledger_uncharge(&holdings[h]);
@@ -411,9 +412,11 @@ run_threads(unsigned nr_chargers, unsigned nr_destroyers)
 	for (unsigned i = 0; i < nr; i++)
 		cr_assert_eq(pthread_join(threads[i], NULL), 0);
 	pthread_barrier_destroy(&start);
-	cr_assert_gt(nr_done[0], 0);
-	cr_assert_gt(nr_done[2], 0);
-	cr_assert_gt(nr_done[3], 0);
+	if (mmk_test_steps(100) >= 50) { /* too few steps say nothing */
+		cr_assert_gt(nr_done[0], 0);
+		cr_assert_gt(nr_done[2], 0);
+		cr_assert_gt(nr_done[3], 0);
+	}
 	cr_assert(mmk_control_check(&tree));
 	cr_assert(mmk_handles_check(&client));
 	while (!mmk_list_is_empty(&root.children)) {
