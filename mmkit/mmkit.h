@@ -48,6 +48,7 @@
 /* kva: small objects, ranges of addresses */
 #include "kva/slab.h"
 #include "kva/pool.h"
+#include "kva/paid.h"
 #include "kva/range.h"
 #include "kva/saved.h"
 #include "kva/segment.h"

@@ -140,6 +140,27 @@ Test(container, S1_10_names_refer_to_bytes)
 	finish();
 }
 
+/* No answer but that of map has an address, and none is given before. */
+Test(container, S1_11_contents_have_an_address_only_by_map)
+{
+	memset(&seen, 0, sizeof seen);
+	begin(64);
+	alloc(x, 0, 4);
+	cr_assert(!info_of(x, 0).is_bound, "nor is there anything to address");
+	put(x, 0, 'a');
+	ok(copy(0, 0, 4, MMK_COPY_COW, 0));
+	cr_assert_eq(get(y, 0), 'a');
+	cr_assert_eq(seen.nr_calls, 0u);
+	ok(mmk_container_map(x, 0, PAGE, MMK_PROT_READ, &sink));
+	cr_assert_eq(seen.nr_calls, 1u);
+	cr_assert_eq(*(char *)MMKIT_PHYS_TO_PTR(seen.pa), 'a');
+	cr_assert_eq(seen.nr_pages, 1u, "and no more than was asked for");
+	cr_assert_eq(mmk_container_map(x, 4 * PAGE, PAGE, MMK_PROT_READ,
+	    &sink), MMK_ERR_NOENT);
+	cr_assert_eq(seen.nr_calls, 1u);
+	finish();
+}
+
 Test(container, S1_14_allocation_is_all_or_none_or_says_how_much)
 {
 	uint64_t nr_done = 7;
@@ -371,6 +392,43 @@ Test(container, S1_22_unmapping_lazily_costs_fewer_shootdowns)
 
 	cr_assert_eq(nr_lazy, 1u);
 	cr_assert_eq(nr_eager, 100u);
+}
+
+/* What overlaps is equal: any name of an entry finds it, none is in two. */
+Test(container, S1_24_an_entry_is_found_by_any_name_of_it)
+{
+	const uint64_t top = 0u - 4 * PAGE;
+
+	begin(64);
+	alloc(x, 4 * PAGE, 4);
+	alloc(x, 8 * PAGE, 1);
+	alloc(x, top, 4);
+	for (uint64_t name = 4 * PAGE; name < 8 * PAGE; name += PAGE / 2) {
+		cr_assert_eq(info_of(x, name).start, 4 * PAGE);
+		cr_assert_eq(info_of(x, name).nr_bytes, 4 * PAGE);
+		cr_assert_eq(info_of(x, name).offset_bytes, name - 4 * PAGE);
+	}
+	cr_assert_eq(info_of(x, 8 * PAGE).start, 8 * PAGE);
+	cr_assert_eq(info_of(x, UINT64_MAX).start, top);
+	for (uint64_t start = PAGE; start < 9 * PAGE; start += PAGE)
+		for (uint64_t nr = 1; nr <= 9; nr++) {
+			struct mmk_centry_info info;
+			bool overlaps = start + nr * PAGE > 4 * PAGE;
+
+			cr_assert_eq(mmk_container_allocate(x, start,
+			    nr * PAGE, 0, NULL),
+			    overlaps ? MMK_ERR_EXIST : MMK_OK);
+			if (overlaps)
+				continue;
+			ok(mmk_container_deallocate(x, start, nr * PAGE, 0,
+			    NULL));
+			cr_assert_eq(mmk_container_lookup(x, start, &info),
+			    MMK_ERR_NOENT);
+		}
+	ok(mmk_container_deallocate(x, 5 * PAGE, PAGE, 0, NULL));
+	cr_assert_eq(info_of(x, 4 * PAGE).nr_bytes, PAGE);
+	cr_assert_eq(info_of(x, 6 * PAGE).start, 6 * PAGE);
+	finish();
 }
 
 Test(container, S1_25_one_frame_three_entries)

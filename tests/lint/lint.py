@@ -54,6 +54,8 @@ class Tree:
             folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS)
             for name in sorted(names):
                 path = pathlib.Path(folder, name)
+                if name == ".git":  # of a worktree
+                    continue
                 if path.suffix in TEXT and not path.is_symlink():
                     found.append(path)
         return found
@@ -625,7 +627,7 @@ def links(t):
 # Test(suite, S0_6_...) and macros like it, which may lack the suite.
 RULE_TEST = re.compile(
     r"^\w*(?:Test|TEST)\w*\(\s*(?:\w+,\s*)?"
-    r"((S[0-9]+_[0-9]+|B[0-9]+_[a-z]|X[0-9]+)_\w+)", re.M)
+    r"((S[0-9]+_(?:[0-9]+|T)|B[0-9]+_[a-z]|X[0-9]+)_\w+)", re.M)
 
 
 def rule_tests(t):
@@ -640,7 +642,7 @@ def rule_tests(t):
 
 
 RULE_ROW = re.compile(
-    r"^\| ([SBX][0-9]+(?:\.[0-9a-z]+)?) \| ([^|]*) \|([^|]*)\|$")
+    r"^\| ([SBX][0-9]+(?:\.[0-9a-zT]+)?) \| ([^|]*) \|([^|]*)\|$")
 
 
 @rule
