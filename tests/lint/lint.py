@@ -671,8 +671,40 @@ def rules_have_tests(t):
                 yield f"doc/RULES.md: {label}: {name} is not named"
 
 
+MUTANTS_HEAD = """# Planted faults
+
+A test that cannot fail shows nothing. Each line below is a fault that `tests/mutants/run` plants in a copy of the tree, and the test that must fail then: the gate `mutants` of `./check` is red if one lives. What is planted, to the letter, is in `tests/mutants/`. This page is written by `tests/lint/lint.py --write-docs`.
+"""
+
+
+def mutants_page(t):
+    """doc/MUTANTS.md, from tests/mutants/*.txt"""
+    text = [MUTANTS_HEAD]
+    for path in t.under("tests/mutants", suffixes=(".txt",)):
+        title = re.search(r"^# (?!SPDX)(.*?)\.(?: |$)", t.text(path), re.M)
+        text += [f"## {title[1] if title else path.stem}", "",
+                 "| fault | planted in | killed by |", "|---|---|---|"]
+        for entry in re.split(r"^mutant +", t.text(path), flags=re.M)[1:]:
+            name = entry.split()[0].replace("_", " ")
+            where = re.search(r"^file +(\S+)", entry, re.M)
+            test = re.search(r"^test +(.+)$", entry, re.M)
+            killer = " ".join(test[1].split())
+            text.append(f"| {name} | `{where[1]}` | `{killer}` |")
+        text.append("")
+    return "\n".join(text)
+
+
+@rule
+def mutants_are_listed(t):
+    """doc/MUTANTS.md lists every planted fault and what kills it"""
+    path = t.root / "doc/MUTANTS.md"
+    if not path.exists() or path.read_text() != mutants_page(t):
+        yield "doc/MUTANTS.md is not up to date: lint.py --write-docs"
+
+
 def write_docs(t):
     write_chapters(t)
+    (t.root / "doc/MUTANTS.md").write_text(mutants_page(t))
     path = t.root / "doc/RULES.md"
     tests = rule_tests(t)
     lines = []

@@ -53,6 +53,9 @@ PLANTS = [
      add("mmkit/mmkit.h", '#include "base/list.h"\n'), "order"),
     ("readme_chapters", "a chapter that is missing",
      swap("README.md", "`base/list.h`", "`base/rope.h`"), "list.h"),
+    ("mutants_are_listed", "a planted fault that the document does not know",
+     add("tests/mutants/vm.txt", "\nmutant   a_new_one\nfile     mmkit/vm/vm.h\n"
+         "find     x\ntest     vm\n"), "MUTANTS.md"),
     ("what_reaches_out", "a header of the C library",
      add(LIST, "#include <string.h>\n"), "string.h"),
     ("what_reaches_out", "a fourth macro that reaches out",
