@@ -19,7 +19,7 @@
 #define U MMK_PMAP_USER
 #define RWU (R | W | U)
 #define PAGE MMK_PAGE_BYTES
-#define VA UINT64_C(0x12345678a000)
+#define VA (UINT64_C(0x12345678a000) & ~(uint64_t)(PAGE - 1))
 #define FOREIGN UINT64_C(0xfe000000)
 #define NR_PMAPS 4
 
@@ -29,16 +29,26 @@ static struct mmk_pmap_sys sys;
 static struct mmk_pmap pmaps[NR_PMAPS];
 static struct mmk_gather gather;
 
+#define RAM_BYTES (1024 * PAGE)
 static const struct sim_config formats[] = {
-	{ .ram_bytes = 4 << 20, .nr_cpus = 2, .arch = SIM_ARCH_X86_64 },
-	{ .ram_bytes = 4 << 20, .nr_cpus = 2, .arch = SIM_ARCH_X86_64,
+#if MMKIT_PAGE_SHIFT == 12
+	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_X86_64 },
+	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_X86_64,
 	    .nr_levels = 5 },
-	{ .ram_bytes = 4 << 20, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
+#endif
+	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
 	    .caches_denials = true },
-	{ .ram_bytes = 4 << 20, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
+	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
 	    .caches_denials = true, .software_ad = true },
 };
 #define NR_FORMATS (sizeof formats / sizeof formats[0])
+
+/* What an entry of this level translates. */
+static inline mmk_va
+table_bytes(unsigned level)
+{
+	return (mmk_va)1 << (MMK_PAGE_SHIFT + level * (MMK_PAGE_SHIFT - 3));
+}
 
 static inline bool
 is_arm(void)

@@ -36,6 +36,10 @@ mmk_test_steps(unsigned nr)
 	unsigned long percent = text != NULL ? strtoul(text, NULL, 0) : 100;
 	unsigned scaled = (unsigned)(nr * percent / 100);
 
+#if defined(MMKIT_PAGE_SHIFT) && MMKIT_PAGE_SHIFT > 12
+	/* As many bytes in larger pages. */
+	scaled >>= MMKIT_PAGE_SHIFT - 12;
+#endif
 	return scaled > 0 ? scaled : 1;
 }
 

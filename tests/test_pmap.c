@@ -66,7 +66,7 @@ TEST_FORMATS(shapes_that_make_no_table_are_refused)
 	struct mmk_pmap_sys other;
 	struct mmk_pt_shape good = sys.shape, shape = good;
 
-	shape.page_shift = 16;
+	shape.page_shift ^= 4;
 	cr_assert_eq(mmk_pmap_sys_init(&other, &phys, &shape), MMK_ERR_INVAL);
 	shape = good;
 	shape.nr_levels = 6;
@@ -74,7 +74,7 @@ TEST_FORMATS(shapes_that_make_no_table_are_refused)
 	shape.nr_levels = 1;
 	cr_assert_eq(mmk_pmap_sys_init(&other, &phys, &shape), MMK_ERR_INVAL);
 	shape = good;
-	shape.va_bits++;
+	shape.va_bits = 63;
 	cr_assert_eq(mmk_pmap_sys_init(&other, &phys, &shape), MMK_ERR_INVAL);
 	shape = good;
 	shape.pa_bits = 53;
@@ -122,7 +122,7 @@ TEST_FORMATS(an_enter_that_runs_out_of_memory_changes_nothing)
 		cr_assert_eq(used(MMK_USE_TABLE), nr_tables);
 		cr_assert_eq(mmk_pool_nr_used(&sys.rmap_pool), 1);
 	}
-	cr_assert_geq(nr_failed, 4, "three tables and an entry: %u", nr_failed);
+	cr_assert_geq(nr_failed, 3, "tables and an entry: %u", nr_failed);
 	for (unsigned k = 1;; k++) { /* replacing: the old stays */
 		enum mmk_err err;
 
@@ -283,9 +283,9 @@ TEST_FORMATS(a_run_stops_at_the_first_failure_and_says_where)
 
 TEST_FORMATS(next_finds_every_translation_in_order)
 {
-	static const mmk_va vas[] = { 0, PAGE, UINT64_C(0x1ff000),
-		UINT64_C(0x200000), UINT64_C(0x3fffffff000),
-		UINT64_C(0x7ffffffff000) };
+	const mmk_va vas[] = { 0, PAGE, table_bytes(1) - PAGE, table_bytes(1),
+		8 * table_bytes(2) - PAGE,
+		mmk_pt_va_limit(&sys.shape) - PAGE };
 	struct mmk_translation found;
 	mmk_va va = 0;
 

@@ -34,9 +34,9 @@ static struct {
 static mmk_va
 va_of(unsigned place)
 {
-	static const mmk_va starts[] = { 0, UINT64_C(0x1fe000),
-		UINT64_C(0x3fffe000), UINT64_C(0x7fffffe000),
-		UINT64_C(0x7fffffffc000) };
+	const mmk_va starts[] = { 0, table_bytes(1) - 2 * PAGE,
+		table_bytes(2) - 2 * PAGE, 16 * table_bytes(2) - 2 * PAGE,
+		mmk_pt_va_limit(&sys.shape) - 4 * PAGE };
 
 	return starts[place / 4] + place % 4 * PAGE;
 }
@@ -333,7 +333,7 @@ random_operations(void)
 		compare(i);
 	}
 	for (unsigned i = 0; i < NR_PMAPS; i++)
-		remove_now(i, 0, UINT64_C(1) << 47);
+		remove_now(i, 0, mmk_pt_va_limit(&sys.shape));
 	for (unsigned i = 0; i < NR_FRAMES; i++)
 		mmk_frame_unref(&phys, model.frames[i]);
 }

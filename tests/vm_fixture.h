@@ -26,6 +26,12 @@
 #include "../ports/sim/sim.h"
 
 #define VM_SPACES 4
+/* The architectures that have pages of this size. */
+#if MMKIT_PAGE_SHIFT == 12
+#define VM_ARCHS { SIM_ARCH_X86_64, SIM_ARCH_AARCH64 }
+#else
+#define VM_ARCHS { SIM_ARCH_AARCH64 }
+#endif
 #define PAGE ((uint64_t)MMK_PAGE_BYTES)
 #define VM_MIN ((mmk_va)0x10000)
 #define VM_MAX ((mmk_va)1 << 46)
@@ -141,7 +147,7 @@ static inline void
 vm_boot(unsigned arch)
 {
 	struct sim_config config = {
-		.ram_bytes = 8u << 20, .nr_cpus = 2, .arch = arch
+		.ram_bytes = 2048 * PAGE, .nr_cpus = 2, .arch = arch
 	};
 
 	vm_boot_with(&config, NULL);
@@ -250,9 +256,9 @@ vm_end(void)
 static inline void
 vm_both(void (*body)(void))
 {
-	static const unsigned archs[] = { SIM_ARCH_X86_64, SIM_ARCH_AARCH64 };
+	static const unsigned archs[] = VM_ARCHS;
 
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < sizeof archs / sizeof archs[0]; i++) {
 		vm_boot(archs[i]);
 		vm_space(0);
 		body();
@@ -429,10 +435,11 @@ vm_digest(unsigned i)
 static inline void
 vm_every_k(void (*setup)(void), enum mmk_err (*op)(void), void (*done)(void))
 {
-	static const unsigned archs[] = { SIM_ARCH_X86_64, SIM_ARCH_AARCH64 };
+	static const unsigned archs[] = VM_ARCHS;
 	bool is_met = true;
 
-	for (size_t i = 0; i < 2; i++, is_met = true) {
+	for (size_t i = 0; i < sizeof archs / sizeof archs[0];
+	     i++, is_met = true) {
 		for (uint64_t k = 1; is_met; k++) {
 			uint64_t before;
 			enum mmk_err err;
@@ -468,7 +475,7 @@ vm_every_k(void (*setup)(void), enum mmk_err (*op)(void), void (*done)(void))
 
 /* ---- a file, kept in an array ---------------------------------------- */
 
-#define VM_FILE_BYTES (16 * 4096)
+#define VM_FILE_BYTES (16 * MMK_PAGE_BYTES)
 
 struct vm_file {
 	struct mmk_file file;

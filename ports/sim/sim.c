@@ -88,7 +88,8 @@ fill_in_defaults(struct sim_config *config)
 	if (config->nr_cpus == 0)
 		config->nr_cpus = 1;
 	if (config->arch == 0)
-		config->arch = SIM_ARCH_X86_64;
+		config->arch = MMKIT_PAGE_SHIFT == 12 ? SIM_ARCH_X86_64
+		                                      : SIM_ARCH_AARCH64;
 	if (config->nr_levels == 0)
 		config->nr_levels = MMKIT_PAGE_SHIFT == 16 ? 3 : 4;
 	if (config->ram_bytes % SIM_GRAIN_BYTES != 0 ||

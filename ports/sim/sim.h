@@ -68,7 +68,7 @@ struct sim_walk_request;
 /* "No address space": the root of a CPU that has none. */
 #define SIM_NO_ROOT UINT64_MAX
 
-/* A zeroed structure is a machine: 64 MiB at 0, one x86_64 CPU. */
+/* A zeroed structure is a machine: 64 MiB at 0, one CPU. */
 struct sim_config {
 	uint64_t ram_bytes; /* 0: 64 MiB; whole pages */
 	uint64_t base_pa;   /* where RAM starts; whole pages */
@@ -76,7 +76,8 @@ struct sim_config {
 	const struct mmk_phys_span *spans;
 	size_t nr_spans;
 	unsigned nr_cpus;   /* 0: 1; at most SIM_CPU_MAX */
-	unsigned arch;      /* SIM_ARCH_*; 0: x86_64 */
+	unsigned arch;      /* SIM_ARCH_*; 0: x86_64, or aarch64 if
+	                     * pages are not of 4 KiB */
 	unsigned nr_levels; /* of the tables; 0: 4, or 3 with 64 KiB pages */
 	/* aarch64: the hardware sets neither accessed nor dirty */
 	bool software_ad;
