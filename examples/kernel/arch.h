@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * examples/kernel/arch.h: what this kernel asks of an architecture
+ *
+ * WHAT    Everything else of the kernel is written once. An architecture has a
+ *         folder with its boot code, its traps, this, and its mmkit_port.h.
+ */
+#ifndef KERNEL_ARCH_H
+#define KERNEL_ARCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct arch_frame; /* the registers of what was interrupted */
+struct mmk_phys_span;
+struct mmk_pmap;
+struct mmk_pt_shape;
+
+/* ---- the machine --------------------------------------------------------- */
+
+void arch_console_put(char c);
+/* The end: the status goes to the host. */
+void arch_exit(unsigned status) __attribute__((noreturn));
+/* Name and version of what it runs on, for the first line. */
+const char *arch_name(void);
+
+/*
+ * RAM as the firmware tells it, in any order, and what is in use of it: the
+ * kernel, what the boot loader left. At most `max` of each.
+ */
+size_t arch_memory(struct mmk_phys_span *ram, size_t max,
+    struct mmk_phys_span *reserved, size_t *nr_reserved_out);
+const struct mmk_pt_shape *arch_shape(void);
+
+/* ---- CPUs ---------------------------------------------------------------- */
+
+unsigned arch_cpu_id(void);
+unsigned arch_cpu_count(void); /* those that run */
+/* Each other CPU calls `entry` on a stack of its own. When all have begun. */
+void arch_start_cpus(void (*entry)(unsigned cpu));
+/* Interrupts on, and wait for one or for an event. */
+void arch_cpu_idle(void);
+/* Wakes those that are idle. */
+void arch_cpu_wake(void);
+
+/* ---- processes ------------------------------------------------------------ */
+
+#define ARCH_FRAME_BYTES 512 /* at most, of struct arch_frame */
+
+void arch_frame_init(struct arch_frame *frame, uint64_t pc, uint64_t sp);
+/* A system call's number, its arguments 0 to 5, and its result. */
+uint64_t arch_frame_number(const struct arch_frame *frame);
+uint64_t arch_frame_argument(const struct arch_frame *frame, unsigned nr);
+void arch_frame_set_result(struct arch_frame *frame, uint64_t result);
+/* To user mode; traps come back on this CPU's stack that ends at stack_top. */
+void arch_enter_user(const struct arch_frame *frame, void *stack_top)
+    __attribute__((noreturn));
+/* Go on with another stack: where this one was goes to *old_sp. */
+void arch_switch(void **old_sp, void *new_sp);
+/* A new stack that begins in `entry` when it is switched to. */
+void *arch_stack_init(void *stack_top, void (*entry)(void));
+
+/* A pmap was made: the kernel's own half, if it has one, goes in. */
+void arch_pmap_created(struct mmk_pmap *pmap);
+
+/* ---- memory that may not be there ------------------------------------------ */
+
+/* One access in kernel mode; false: it faulted, and nothing happened. */
+bool arch_try_load(uint64_t va, uint64_t *word_out);
+bool arch_try_store(uint64_t va, uint64_t word);
+
+/* ---- what traps call --------------------------------------------------------- */
+
+/*
+ * `access` is one of MMK_PROT_*. True: do it again. False, in kernel mode: the
+ * architecture makes arch_try_* fail, or panics. In user mode it does not
+ * return false: the process is killed.
+ */
+bool trap_fault(struct arch_frame *frame, uint64_t va, unsigned access,
+    bool is_user);
+void trap_syscall(struct arch_frame *frame);
+/* Another trap of a user program: `what` is its name. Does not return. */
+void trap_kill(const char *what, uint64_t pc);
+
+#endif /* KERNEL_ARCH_H */

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * examples/kernel/kernel.h: a small kernel whose memory mmkit manages
+ *
+ *   arch.h     what it asks of an architecture
+ *   main.c     from the first instruction in C to the verdict
+ *   process.c  processes: an address space, a kernel stack, a queue
+ *   trap.c     faults and system calls
+ *   elf.c      the one program there is, from its image to an address space
+ *   torture.c  CPUs that read through translations while another changes them
+ *   print.c    the console
+ */
+#ifndef KERNEL_H
+#define KERNEL_H
+
+#include <mmkit/mmkit.h>
+
+#include "arch.h"
+
+#define PAGE ((uint64_t)MMK_PAGE_BYTES)
+
+extern struct mmk_phys kernel_phys;
+extern struct mmk_pmap_sys kernel_pmaps;
+extern struct mmk_vm kernel_vm;
+
+/* ---- print.c --------------------------------------------------------------- */
+
+/* %s %u %d %x %lx %lu %c %p; %lx is 64 bits. Lines of CPUs do not mix. */
+void kprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void kernel_panic(const char *text) __attribute__((noreturn));
+void kernel_log(const char *text);
+void kernel_write(const char *text, size_t bytes);
+
+/* Beyond MMK_ASSERT, which is mmkit's: this kernel's own tests. */
+#define CHECK(cond)                                                    \
+	do {                                                           \
+		if (!(cond))                                           \
+			kernel_panic(__FILE__ ": not so: " #cond);     \
+	} while (0)
+
+/* ---- process.c --------------------------------------------------------------- */
+
+#define STACK_ORDER 2u /* of a kernel stack */
+#define STACK_BYTES (PAGE << STACK_ORDER)
+
+/* Guards: [I] immutable once it runs  [P] the lock of process.c
+ *         [O] only itself */
+struct process {
+	struct mmk_space space;
+	struct mmk_frame *stack;  /* [I] its kernel stack */
+	void *sp;                 /* [P] where it goes on */
+	struct arch_frame *frame; /* [I] how it begins: at its stack's foot */
+	struct process *parent;   /* [I] */
+	struct process *next;     /* [P] in the queue */
+	unsigned nr;              /* [I] */
+	unsigned status;          /* [P] once it is dead */
+	unsigned nr_children;     /* [P] living, and dead but not waited for */
+	bool is_dead;             /* [P] */
+	bool is_waiting;          /* [P] for a child */
+};
+
+void process_init(void);
+/* From now on this CPU runs processes, until there is none any more. */
+void process_run(unsigned cpu);
+/* The one that runs here, or NULL. */
+struct process *process_current(void);
+/* The first one. Its status, when all are gone, is process_status(). */
+void process_start(const void *image, size_t bytes);
+unsigned process_status(void);
+
+uint64_t process_fork(const struct arch_frame *frame);
+uint64_t process_wait(void);
+void process_yield(void);
+void process_exit(unsigned status) __attribute__((noreturn));
+
+/* ---- elf.c -------------------------------------------------------------------- */
+
+/* Maps the image and a stack. MMK_ERR_INVAL: it is none. */
+enum mmk_err elf_load(struct mmk_space *space, const void *image, size_t bytes,
+    uint64_t *pc_out, uint64_t *sp_out);
+
+/* ---- trap.c -------------------------------------------------------------------- */
+
+/* Copy to and from a process's memory, by its own tables; false: it is not
+ * there. */
+bool user_copy(struct mmk_space *space, mmk_va va, void *buf, size_t bytes,
+    unsigned access);
+
+/* ---- torture.c ------------------------------------------------------------------ */
+
+/* Called by every CPU at once. */
+void torture_prepare(bool without_flush);
+void torture_run(unsigned cpu);
+void torture_finish(void);
+
+/* ---- all CPUs --------------------------------------------------------------------- */
+
+/* Returns when all CPUs have come here. */
+void cpus_meet(void);
+
+#endif /* KERNEL_H */
