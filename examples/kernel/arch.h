@@ -22,8 +22,10 @@ struct mmk_pt_shape;
 void arch_console_put(char c);
 /* The end: the status goes to the host. */
 void arch_exit(unsigned status) __attribute__((noreturn));
-/* Name and version of what it runs on, for the first line. */
+/* What it runs on, for the first line. */
 const char *arch_name(void);
+/* What the boot loader was told to pass on; never NULL. */
+const char *arch_arguments(void);
 
 /*
  * RAM as the firmware tells it, in any order, and what is in use of it: the
@@ -36,12 +38,14 @@ const struct mmk_pt_shape *arch_shape(void);
 /* ---- CPUs ---------------------------------------------------------------- */
 
 unsigned arch_cpu_id(void);
-unsigned arch_cpu_count(void); /* those that run */
+unsigned arch_cpu_count(void); /* all there are */
 /* Each other CPU calls `entry` on a stack of its own. When all have begun. */
 void arch_start_cpus(void (*entry)(unsigned cpu));
-/* Interrupts on, and wait for one or for an event. */
+/* With interrupts off a wake-up is not lost between a look and arch_cpu_idle. */
+void arch_interrupts(bool are_on);
+/* Wait for a wake-up, and interrupts on again. pre: they are off. */
 void arch_cpu_idle(void);
-/* Wakes those that are idle. */
+/* Wakes all that are idle. */
 void arch_cpu_wake(void);
 
 /* ---- processes ------------------------------------------------------------ */
@@ -49,13 +53,16 @@ void arch_cpu_wake(void);
 #define ARCH_FRAME_BYTES 512 /* at most, of struct arch_frame */
 
 void arch_frame_init(struct arch_frame *frame, uint64_t pc, uint64_t sp);
+/* A copy, for a child. */
+void arch_frame_copy(struct arch_frame *to, const struct arch_frame *from);
 /* A system call's number, its arguments 0 to 5, and its result. */
 uint64_t arch_frame_number(const struct arch_frame *frame);
 uint64_t arch_frame_argument(const struct arch_frame *frame, unsigned nr);
 void arch_frame_set_result(struct arch_frame *frame, uint64_t result);
-/* To user mode; traps come back on this CPU's stack that ends at stack_top. */
-void arch_enter_user(const struct arch_frame *frame, void *stack_top)
-    __attribute__((noreturn));
+/* To user mode, with the registers of `frame`, on the current stack. */
+void arch_enter_user(const struct arch_frame *frame) __attribute__((noreturn));
+/* Traps from user mode come back on this stack from now on. */
+void arch_use_stack(void *stack_top);
 /* Go on with another stack: where this one was goes to *old_sp. */
 void arch_switch(void **old_sp, void *new_sp);
 /* A new stack that begins in `entry` when it is switched to. */

@@ -25,6 +25,11 @@ extern struct mmk_vm kernel_vm;
 
 /* ---- print.c --------------------------------------------------------------- */
 
+void *memset(void *dst, int byte, size_t bytes);
+void *memcpy(void *dst, const void *src, size_t bytes);
+void *memmove(void *dst, const void *src, size_t bytes);
+int memcmp(const void *a, const void *b, size_t bytes);
+
 /* %s %u %d %x %lx %lu %c %p; %lx is 64 bits. Lines of CPUs do not mix. */
 void kprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void kernel_panic(const char *text) __attribute__((noreturn));
@@ -67,6 +72,7 @@ struct process *process_current(void);
 /* The first one. Its status, when all are gone, is process_status(). */
 void process_start(const void *image, size_t bytes);
 unsigned process_status(void);
+void process_fini(void);
 
 uint64_t process_fork(const struct arch_frame *frame);
 uint64_t process_wait(void);
@@ -92,6 +98,8 @@ bool user_copy(struct mmk_space *space, mmk_va va, void *buf, size_t bytes,
 void torture_prepare(bool without_flush);
 void torture_run(unsigned cpu);
 void torture_finish(void);
+/* A fault in kernel mode that only wanted a mark set; true: again. */
+bool torture_mends(uint64_t va, unsigned access);
 
 /* ---- all CPUs --------------------------------------------------------------------- */
 

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * examples/kernel/main.c: from the first instruction in C to the verdict
+ *
+ * WHAT    Frames, page tables, address spaces; then every other CPU; then what
+ *         the kernel is for: to show that mmkit works on a real MMU. Each part
+ *         prints a line that ends in "ok"; whatever goes wrong ends the kernel
+ *         with a status that is not 0.
+ */
+#include "kernel.h"
+
+void kernel_main(void);
+
+#define SPANS_MAX 64u
+
+struct mmk_phys kernel_phys;
+struct mmk_pmap_sys kernel_pmaps;
+struct mmk_vm kernel_vm;
+
+extern const char init_image[], init_image_end[]; /* init.S */
+
+static uint64_t nr_free_at_first;
+static unsigned nr_met; /* [a] how many CPUs have come to a meeting, ever */
+
+void
+cpus_meet(void)
+{
+	unsigned nr = MMKIT_ATOMIC_ADD(&nr_met, 1u);
+	unsigned nr_cpus = arch_cpu_count();
+	unsigned target = (nr + nr_cpus - 1) / nr_cpus * nr_cpus;
+
+	while ((int)(MMKIT_ATOMIC_LOAD(&nr_met) - target) < 0)
+		MMKIT_CPU_RELAX();
+}
+
+/* Is `word` one of the words of the command line? */
+static bool
+is_asked(const char *word)
+{
+	const char *at = arch_arguments();
+
+	while (*at != '\0') {
+		size_t n = 0;
+
+		while (word[n] != '\0' && at[n] == word[n])
+			n++;
+		if (word[n] == '\0' && (at[n] == ' ' || at[n] == '\0'))
+			return true;
+		while (*at != ' ' && *at != '\0')
+			at++;
+		while (*at == ' ')
+			at++;
+	}
+	return false;
+}
+
+static void
+memory_init(void)
+{
+	struct mmk_phys_span ram[SPANS_MAX], reserved[SPANS_MAX];
+	struct mmk_phys_config config = { .spans = ram, .reserved = reserved };
+	struct mmk_phys_stats stats;
+
+	config.nr_spans = arch_memory(ram, SPANS_MAX, reserved,
+	    &config.nr_reserved);
+	CHECK(mmk_phys_init(&kernel_phys, &config) == MMK_OK);
+	mmk_phys_stats_read(&kernel_phys, &stats);
+	nr_free_at_first = stats.nr_free_pages;
+	CHECK(mmk_pmap_sys_init(&kernel_pmaps, &kernel_phys, arch_shape()) ==
+	    MMK_OK);
+	CHECK(mmk_vm_init(&kernel_vm, &kernel_phys, &kernel_pmaps, NULL) ==
+	    MMK_OK);
+	kprintf("kernel: memory: %lu of %lu MiB free, in %lu spans: ok\n",
+	    stats.nr_free_pages * PAGE >> 20,
+	    kernel_phys.nr_pages * PAGE >> 20, (uint64_t)config.nr_spans);
+}
+
+/* Everything ends, everything that was taken is back, the books are right. */
+static void
+audit(void)
+{
+	struct mmk_phys_stats stats;
+
+	CHECK(mmk_check(&kernel_vm));
+	process_fini();
+	mmk_vm_fini(&kernel_vm);
+	mmk_pmap_sys_fini(&kernel_pmaps);
+	mmk_phys_drain(&kernel_phys);
+	CHECK(mmk_phys_check(&kernel_phys));
+	mmk_phys_stats_read(&kernel_phys, &stats);
+	kprintf("kernel: audit: %lu pages are free, as at the start: %s\n",
+	    stats.nr_free_pages,
+	    stats.nr_free_pages == nr_free_at_first ? "ok" : "NOT SO");
+	CHECK(stats.nr_free_pages == nr_free_at_first);
+}
+
+/* What each CPU does, the first one too. */
+static void
+cpu_life(unsigned cpu)
+{
+	cpus_meet();
+	if (cpu == 0)
+		kprintf("kernel: CPUs: %u run: ok\n", arch_cpu_count());
+	torture_run(cpu);
+	if (cpu == 0) {
+		torture_finish();
+		process_start(init_image, (size_t)(init_image_end - init_image));
+	}
+	cpus_meet();
+	process_run(cpu);
+	cpus_meet();
+}
+
+static void
+other_cpu(unsigned cpu)
+{
+	cpu_life(cpu);
+	for (;;) {
+		arch_interrupts(false);
+		arch_cpu_idle();
+	}
+}
+
+void
+kernel_main(void)
+{
+	kprintf("kernel: mmkit on %s, arguments '%s'\n", arch_name(),
+	    arch_arguments());
+	memory_init();
+	process_init();
+	torture_prepare(is_asked("fault=noflush"));
+	arch_start_cpus(other_cpu);
+	cpu_life(0);
+	if (process_status() != 0) {
+		kprintf("kernel: init ended with status %u\n",
+		    process_status());
+		kernel_panic("init failed");
+	}
+	audit();
+	kprintf("kernel: all good\n");
+	arch_exit(0);
+}

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#define MMKIT_IMPLEMENTATION
+#include <mmkit/mmkit.h>

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * examples/kernel/user/user.h: a program's view of this kernel
+ */
+#ifndef USER_H
+#define USER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../syscalls.h"
+
+#define PROT_NONE 0u
+#define PROT_READ 1u
+#define PROT_WRITE 2u
+#define PROT_EXEC 4u
+#define MAP_SHARED 1u
+#define MAP_PRIVATE 2u
+#define MAP_FIXED 4u
+
+/* crt_*.S */
+uint64_t syscall6(uint64_t nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+    uint64_t e);
+int main(void);
+
+#endif /* USER_H */
