@@ -84,3 +84,5 @@
 /* face: what system calls want */
 #include "face/mapping.h"
 #include "face/task.h"
+#include "face/selftest_tier0.h"
+#include "face/selftest.h"
