@@ -7,6 +7,7 @@
  *   process.c  processes: an address space, a kernel stack, a queue
  *   trap.c     faults and system calls
  *   elf.c      the one program there is, from its image to an address space
+ *   selftest.c mmkit's own test of this kernel's port
  *   torture.c  CPUs that read through translations while another changes them
  *   print.c    the console
  */
@@ -91,6 +92,11 @@ enum mmk_err elf_load(struct mmk_space *space, const void *image, size_t bytes,
  * there. */
 bool user_copy(struct mmk_space *space, mmk_va va, void *buf, size_t bytes,
     unsigned access);
+
+/* ---- selftest.c ----------------------------------------------------------------- */
+
+/* Called by every CPU at once. */
+void selftest_run(unsigned cpu);
 
 /* ---- torture.c ------------------------------------------------------------------ */
 

@@ -101,6 +101,7 @@ cpu_life(unsigned cpu)
 	cpus_meet();
 	if (cpu == 0)
 		kprintf("kernel: CPUs: %u run: ok\n", arch_cpu_count());
+	selftest_run(cpu);
 	torture_run(cpu);
 	if (cpu == 0) {
 		torture_finish();

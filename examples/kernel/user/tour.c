@@ -171,8 +171,17 @@ die(void (*how)(volatile uint64_t *), volatile uint64_t *at, unsigned line)
 	must_at(WAS_KILLED(wait()), line);
 }
 
-static void write_there(volatile uint64_t *at) { *at = 1; }
-static void read_there(volatile uint64_t *at) { (void)*at; }
+static void
+write_there(volatile uint64_t *at)
+{
+	*at = 1;
+}
+
+static void
+read_there(volatile uint64_t *at)
+{
+	(void)*at;
+}
 
 static void
 run_there(volatile uint64_t *at)
