@@ -28,7 +28,7 @@ make(mmk_pfn first_pfn, mmk_pfn end_pfn, mmk_pfn zone_first, mmk_pfn zone_end)
 	sim_boot(NULL);
 	mmk_frame_table_plan(&map, &plan);
 	meta = malloc(plan.bytes);
-	mmk_frame_table_build(&table, &plan, &map, meta);
+	mmk_frame_table_build(&table, &plan, &map, meta, false);
 	mmk_buddy_init(&buddy, &table, 0, zone_first, zone_end, "zone");
 }
 
@@ -209,7 +209,7 @@ Test(buddy_map, a_hole_is_no_buddy, .fini = fini)
 	sim_boot(NULL);
 	mmk_frame_table_plan(&map, &plan);
 	meta = malloc(plan.bytes);
-	mmk_frame_table_build(&table, &plan, &map, meta);
+	mmk_frame_table_build(&table, &plan, &map, meta, false);
 	mmk_buddy_init(&buddy, &table, 0, 0, 128, "zone");
 	mmk_buddy_give_run(&buddy, 97, 128);
 	mmk_buddy_give_run(&buddy, 0, 96);

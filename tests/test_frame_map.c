@@ -233,7 +233,7 @@ check_table(const struct mmk_phys_span *spans, size_t nr_spans,
 	mmk_frame_table_plan(&map, &plan);
 	cr_assert_leq(plan.bytes, max_bytes);
 	meta = malloc(plan.bytes);
-	mmk_frame_table_build(&table, &plan, &map, meta);
+	mmk_frame_table_build(&table, &plan, &map, meta, false);
 	while (mmk_phys_span_next(spans, nr_spans, run.end_pa, &run)) {
 		mmk_pfn first = mmk_pfn_of_pa(run.start_pa);
 		mmk_pfn end = mmk_pfn_of_pa(run.end_pa);

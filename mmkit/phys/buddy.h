@@ -82,6 +82,8 @@ struct mmk_buddy {
 	uint8_t zone;                        /* [I] in the granules' records */
 	uint32_t orders;                     /* [L] one bit an order */
 	uint64_t nr_free_pages;              /* [L] written atomically */
+	uint64_t nr_asleep_pages;            /* [L] of those: in no list yet */
+	uint64_t next_asleep;                /* [L] no section before it is */
 	uint64_t regions[MMK_NR_ORDERS];     /* [L] one bit a region */
 	uint32_t lists[MMK_NR_REGIONS];      /* [L] one bit an order */
 	uint32_t free[MMK_NR_ORDERS][MMK_NR_REGIONS]; /* [L] index + 1 */
@@ -207,6 +209,9 @@ mmk_buddy_init(struct mmk_buddy *buddy, const struct mmk_frame_table *table,
 	buddy->first_pfn = first_pfn;
 	buddy->end_pfn = end_pfn;
 	buddy->first_granule = mmk__buddy_granule_from(table, first_pfn);
+	if (first_pfn >> MMK_SECTION_ORDER > table->first_section)
+		buddy->next_asleep = (first_pfn >> MMK_SECTION_ORDER) -
+		    table->first_section;
 	nr_granules = mmk__buddy_granule_from(table,
 	                  end_pfn + MMK_GRANULE_PAGES - 1) -
 	    buddy->first_granule;
@@ -478,6 +483,53 @@ mmk__buddy_give_bits(struct mmk_buddy *buddy, uint32_t index, uint64_t bits)
 	mmk__buddy_merge(buddy, index, MMK_GRANULE_ORDER);
 }
 
+/* ---- sections that are asleep -------------------------------------------- */
+
+MMK_PRIVATE void
+mmk__buddy_set_zone(struct mmk_buddy *buddy, mmk_pfn first_pfn,
+    mmk_pfn end_pfn)
+{
+	uint32_t index = 0;
+
+	for (mmk_pfn pfn = first_pfn; pfn < end_pfn;
+	     pfn = (pfn | (MMK_GRANULE_PAGES - 1)) + 1)
+		mmk__buddy_granule(buddy, pfn, &index)->zone = buddy->zone;
+}
+
+/* The i-th section of the table goes into the lists, where it was counted. */
+MMK_PRIVATE MMK_NOINLINE void
+mmk__buddy_wake_section(struct mmk_buddy *buddy, uint64_t i)
+{
+	const struct mmk_frame_table *table = buddy->table;
+	mmk_pfn first_pfn = (table->first_section + i) << MMK_SECTION_ORDER;
+	unsigned order = mmk_min(MMK_SECTION_ORDER, MMK_MAX_ORDER);
+	uint32_t index = table->sections[i].base >> MMK_GRANULE_ORDER;
+
+	MMKIT_POISON(MMKIT_PHYS_TO_PTR(mmk_pa_of_pfn(first_pfn)),
+	    (size_t)mmk_bytes_of_pages(MMK_SECTION_PAGES));
+	mmk_frame_table_wake(table, i);
+	mmk__buddy_set_zone(buddy, first_pfn, first_pfn + MMK_SECTION_PAGES);
+	for (uint32_t g = 0; g < MMK_SECTION_GRANULES;
+	     g += (uint32_t)1 << (order - MMK_GRANULE_ORDER))
+		mmk__buddy_merge(buddy, index + g, order);
+	buddy->nr_asleep_pages -= MMK_SECTION_PAGES;
+}
+
+/* Sections are woken, from below, until there is a block of the order. */
+MMK_PRIVATE MMK_NOINLINE bool
+mmk__buddy_wake(struct mmk_buddy *buddy, unsigned order)
+{
+	while (buddy->orders >> order == 0) {
+		if (buddy->nr_asleep_pages == 0)
+			return false;
+		while (!mmk_frame_table_is_asleep(buddy->table,
+		    buddy->next_asleep))
+			buddy->next_asleep++;
+		mmk__buddy_wake_section(buddy, buddy->next_asleep++);
+	}
+	return true;
+}
+
 /* ---- take and give ------------------------------------------------------- */
 
 /*
@@ -505,7 +557,7 @@ mmk__buddy_take(struct mmk_buddy *buddy, unsigned order, uint32_t *page_out)
 
 	MMK_ASSERT(MMKIT_LOCK_HELD(&buddy->lock));
 	MMK_ASSERT(order <= MMK_MAX_ORDER);
-	if (buddy->orders >> order == 0)
+	if (buddy->orders >> order == 0 && !mmk__buddy_wake(buddy, order))
 		return false;
 	if (order < MMK_GRANULE_ORDER) {
 		uint64_t word = mmk__buddy_open(buddy, order, &index);
@@ -543,7 +595,8 @@ mmk_buddy_take_pages_locked(struct mmk_buddy *buddy, unsigned nr_max,
 	unsigned nr_left = nr_max, nr_taken;
 
 	MMK_ASSERT(MMKIT_LOCK_HELD(&buddy->lock));
-	while (nr_left > 0 && buddy->orders != 0) {
+	while (nr_left > 0 &&
+	    (buddy->orders != 0 || mmk__buddy_wake(buddy, 0))) {
 		uint32_t index;
 		uint64_t word = mmk__buddy_open(buddy, 0, &index);
 
@@ -628,17 +681,39 @@ mmk__buddy_give_run_locked(struct mmk_buddy *buddy, mmk_pfn first_pfn,
 	}
 }
 
+/* The same for pages of one section, which may stay asleep as a whole. */
+MMK_PRIVATE void
+mmk__buddy_give_part(struct mmk_buddy *buddy, mmk_pfn first_pfn,
+    mmk_pfn end_pfn)
+{
+	uint64_t i = (first_pfn >> MMK_SECTION_ORDER) -
+	    buddy->table->first_section;
+
+	/* Nobody was here before: do not even look at what is not there. */
+	if (end_pfn - first_pfn == MMK_SECTION_PAGES &&
+	    (buddy->table->sections[i].end_granule & MMK_SECTION_LAZY) != 0) {
+		buddy->nr_asleep_pages += MMK_SECTION_PAGES;
+		mmk__buddy_count_pages(buddy, MMK_SECTION_PAGES);
+		return;
+	}
+	if (mmk_frame_table_is_asleep(buddy->table, i))
+		mmk_frame_table_wake(buddy->table, i);
+	mmk__buddy_set_zone(buddy, first_pfn, end_pfn);
+	mmk__buddy_give_run_locked(buddy, first_pfn, end_pfn);
+}
+
 MMK_API void
 mmk_buddy_give_run(struct mmk_buddy *buddy, mmk_pfn first_pfn, mmk_pfn end_pfn)
 {
-	uint32_t index = 0;
-
 	MMK_ASSERT(first_pfn >= buddy->first_pfn && end_pfn <= buddy->end_pfn);
 	MMKIT_LOCK(&buddy->lock);
-	for (mmk_pfn pfn = first_pfn; pfn < end_pfn;
-	     pfn = (pfn | (MMK_GRANULE_PAGES - 1)) + 1)
-		mmk__buddy_granule(buddy, pfn, &index)->zone = buddy->zone;
-	mmk__buddy_give_run_locked(buddy, first_pfn, end_pfn);
+	while (first_pfn < end_pfn) {
+		mmk_pfn stop = mmk_min(
+		    (first_pfn | (MMK_SECTION_PAGES - 1)) + 1, end_pfn);
+
+		mmk__buddy_give_part(buddy, first_pfn, stop);
+		first_pfn = stop;
+	}
 	MMKIT_UNLOCK(&buddy->lock);
 }
 
@@ -674,8 +749,9 @@ mmk__buddy_large_of(const struct mmk_buddy *buddy, mmk_pfn pfn,
  * page is not free. locks: buddy->lock held.
  */
 MMK_PRIVATE struct mmk_frame *
-mmk__buddy_block_of(const struct mmk_buddy *buddy, mmk_pfn pfn)
+mmk__buddy_block_of(struct mmk_buddy *buddy, mmk_pfn pfn)
 {
+	uint64_t i = (pfn >> MMK_SECTION_ORDER) - buddy->table->first_section;
 	const struct mmk_granule *granule;
 	struct mmk_frame *frame;
 	uint32_t index;
@@ -683,6 +759,8 @@ mmk__buddy_block_of(const struct mmk_buddy *buddy, mmk_pfn pfn)
 
 	if (pfn < buddy->first_pfn || pfn >= buddy->end_pfn)
 		return NULL;
+	if (mmk_frame_table_is_asleep(buddy->table, i))
+		mmk__buddy_wake_section(buddy, i);
 	granule = mmk__buddy_granule(buddy, pfn, &index);
 	if (granule == NULL || granule->zone != buddy->zone)
 		return NULL;
@@ -774,8 +852,10 @@ MMK_API void
 mmk_buddy_count(struct mmk_buddy *buddy, uint64_t *counts)
 {
 	const struct mmk_granule *granules = buddy->table->granules;
+	unsigned asleep_order = mmk_min(MMK_SECTION_ORDER, MMK_MAX_ORDER);
 
 	MMKIT_LOCK(&buddy->lock);
+	counts[asleep_order] += buddy->nr_asleep_pages >> asleep_order;
 	for (unsigned list = 0; list <= MMK_MAX_ORDER; list++) {
 		for (unsigned r = 0; r < MMK_NR_REGIONS; r++) {
 			uint32_t link = buddy->free[list][r];
@@ -856,6 +936,6 @@ mmk_buddy_check(const struct mmk_buddy *buddy)
 			if (!mmk__buddy_check_list(buddy, list, r, &nr_pages))
 				return false;
 	}
-	return nr_pages == buddy->nr_free_pages;
+	return nr_pages + buddy->nr_asleep_pages == buddy->nr_free_pages;
 }
 #endif /* MMKIT_IMPLEMENTATION */

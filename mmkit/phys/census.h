@@ -109,6 +109,8 @@ mmk__granule_nr_free(const struct mmk_granule *granule, uint64_t *block_left)
 {
 	unsigned nr_pages = 0;
 
+	if (MMKIT_ATOMIC_LOAD(&granule->is_awake) == 0)
+		return (unsigned)MMK_GRANULE_PAGES;
 	if (granule->list != MMK_GRANULE_UNLISTED &&
 	    granule->list >= MMK_GRANULE_ORDER)
 		*block_left = (uint64_t)1
@@ -137,8 +139,9 @@ mmk_phys_regions_read(struct mmk_phys *phys, size_t nr_regions,
 
 		(void)MMKIT_MEMSET(region, 0, sizeof(*region));
 		if (index < end)
-			region->start_pa =
-			    mmk_pa_of_pfn(table->granules[index].first_pfn);
+			region->start_pa = mmk_pa_of_pfn(
+			    mmk_frame_table_pfn(table,
+			        &table->frames[index << MMK_GRANULE_ORDER]));
 		for (; index < end; index++) {
 			struct mmk_buddy *zone =
 			    &phys->store.zones[table->granules[index].zone];
@@ -219,8 +222,14 @@ mmk__phys_census(const struct mmk_phys *phys, struct mmk__phys_census *census)
 		mmk_pfn first = start +
 		    ((uint64_t)section->first_granule << MMK_GRANULE_ORDER);
 		mmk_pfn end = start +
-		    ((uint64_t)section->end_granule << MMK_GRANULE_ORDER);
+		    ((uint64_t)(section->end_granule & ~MMK_SECTION_LAZY) <<
+		        MMK_GRANULE_ORDER);
 
+		if (mmk_frame_table_is_asleep(table, i)) {
+			census->nr_pages += MMK_SECTION_PAGES;
+			census->nr_free_pages += MMK_SECTION_PAGES;
+			pfn = end;
+		}
 		if (pfn < first)
 			pfn = first;
 		while (pfn < end)

@@ -183,6 +183,10 @@ mmk__dump_free(const struct mmk_phys *phys, mmk_pfn pfn, uint32_t index)
 	unsigned bit = (unsigned)(pfn & (MMK_GRANULE_PAGES - 1));
 	struct mmk__dump_run run = { '.', false, 0, 1 };
 
+	if (bit == 0 && MMKIT_ATOMIC_LOAD(&granule->is_awake) == 0) {
+		run.order = MMK_GRANULE_ORDER;
+		return run;
+	}
 	if (bit == 0 && list >= MMK_GRANULE_ORDER && list <= MMK_MAX_ORDER) {
 		run.order = list;
 		return run;

@@ -52,6 +52,9 @@ struct mmk_phys_config {
 	void *meta; /* mmk_phys_meta_bytes() bytes aligned to 8, outside the
 	             * spans; NULL: taken from RAM itself */
 	size_t meta_bytes;
+	/* meta reads as zeros: it is not written where it describes RAM that
+	 * was never needed, and need not be there until then */
+	bool meta_is_zero;
 	mmk_pa low_limit_pa; /* 0: all of RAM is NORMAL. Both limits are
 	                      * rounded down to 64 pages */
 	mmk_pa dma_limit_pa; /* not above low_limit_pa; 0: there is no such RAM */
@@ -99,11 +102,11 @@ MMK_API uint64_t mmk_phys_config_meta_bytes(
  * pre      nobody uses the RAM; config->meta, if any, lies outside the spans.
  *          What config points to is not needed afterwards, but meta is.
  * errors   MMK_ERR_INVAL: no whole page of RAM, meta not aligned to 8, or
- *          dma_limit_pa above low_limit_pa.
+ *          dma_limit_pa above low_limit_pa, or meta_is_zero without meta.
  *          MMK_ERR_NOMEM: meta_bytes too small, or no run of RAM can hold the
  *          metadata. MMK_ERR_LIMIT: 2^32 descriptors or more. `phys` is then
  *          undefined and nothing else changed.
- * cost     O(spans^2 + pages).
+ * cost     O(spans^2 + pages); with meta_is_zero O(spans^2 + sections).
  */
 #define MMK__PHYS_PASTE(name, order) name##_o##order
 #define MMK__PHYS_STAMP(name, order) MMK__PHYS_PASTE(name, order)
@@ -317,6 +320,7 @@ mmk_phys_init(struct mmk_phys *phys, const struct mmk_phys_config *config)
 	MMK_ASSERT(MMKIT_CPU_COUNT() <= MMKIT_CPU_MAX);
 	mmk_frame_table_plan(&map, &plan);
 	if (plan.nr_pages == 0 || (uintptr_t)memory % sizeof(uint64_t) != 0 ||
+	    (memory == NULL && config->meta_is_zero) ||
 	    config->dma_limit_pa > config->low_limit_pa)
 		return MMK_ERR_INVAL;
 	if (plan.nr_granules >= UINT32_MAX >> MMK_GRANULE_ORDER)
@@ -335,7 +339,8 @@ mmk_phys_init(struct mmk_phys *phys, const struct mmk_phys_config *config)
 	phys->low_water = config->low_water;
 	phys->low_water_pages = config->low_water_pages;
 	phys->ctx = config->ctx;
-	mmk_frame_table_build(&phys->table, &plan, &map, memory);
+	mmk_frame_table_build(&phys->table, &plan, &map, memory,
+	    config->meta_is_zero);
 	mmk_store_init(&phys->store, &phys->table, &plan,
 	    mmk_pfn_of_pa(config->dma_limit_pa),
 	    mmk_pfn_of_pa(config->low_limit_pa));
@@ -351,6 +356,11 @@ mmk_phys_fini(struct mmk_phys *phys)
 	for (uint32_t i = 0; i < phys->table.nr_frames; i++) {
 		struct mmk_frame *frame = &phys->table.frames[i];
 
+		if (phys->table.granules[i >> MMK_GRANULE_ORDER].is_awake ==
+		    0) {
+			i |= (uint32_t)(MMK_GRANULE_PAGES - 1);
+			continue;
+		}
 		if ((frame->flags & (MMK_FRAME_HEAD | MMK_FRAME_HOLE)) == 0)
 			MMKIT_UNPOISON(mmk_frame_ptr(phys, frame),
 			    (size_t)MMK_PAGE_BYTES);

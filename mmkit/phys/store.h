@@ -223,9 +223,11 @@ mmk__store_seed(struct mmk_buddy *zone, mmk_pfn start_pfn, mmk_pfn end_pfn)
 		end_pfn = zone->end_pfn;
 	if (start_pfn >= end_pfn)
 		return;
-	MMKIT_POISON(MMKIT_PHYS_TO_PTR(mmk_pa_of_pfn(start_pfn)),
-	    (size_t)mmk_bytes_of_pages(end_pfn - start_pfn));
 	mmk_buddy_give_run(zone, start_pfn, end_pfn);
+	/* What is asleep is not even poisoned: it may be far too much. */
+	if (zone->nr_asleep_pages == 0)
+		MMKIT_POISON(MMKIT_PHYS_TO_PTR(mmk_pa_of_pfn(start_pfn)),
+		    (size_t)mmk_bytes_of_pages(end_pfn - start_pfn));
 }
 
 MMK_API void

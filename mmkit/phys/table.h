@@ -16,9 +16,14 @@
  *         That record also says which of its pages are free: see buddy.h.
  *         A hole inside a section costs a descriptor a page, one between
  *         sections 8 bytes for each 2^15 pages of it.
+ *
+ *         If the memory it lies in is known to be zero, sections full of RAM
+ *         are asleep at first: of descriptors and records of theirs nothing is
+ *         written, and nothing needs to be there, until the allocator comes to
+ *         them.
  * LAYER   phys. Includes base/port.h. Knows no allocator and no locks.
  * LOCKS   none: the table is immutable once built; the fields of a descriptor
- *         say who guards them
+ *         say who guards them; a section is woken under its zone's lock
  * COST    plan and build: O(spans^2 + pages); lookups O(1). A descriptor and
  *         half a byte a page, and 8 bytes a section.
  * SOURCE  own; the section table is the idea of Linux's sparsemem.
@@ -93,8 +98,11 @@ struct mmk_phys_span {
 struct mmk_section {
 	uint32_t base; /* index of the section's page 0, modulo 2^32 */
 	uint16_t first_granule;
-	uint16_t end_granule; /* 0: no RAM here */
+	uint16_t end_granule; /* 0: no RAM here. With MMK_SECTION_LAZY, which
+	                       * is above them all: asleep at first */
 };
+#define MMK_SECTION_LAZY 0x8000u
+#define MMK_SECTION_GRANULES (MMK_SECTION_PAGES >> MMK_GRANULE_ORDER)
 
 /*
  * A memory map as it comes: both lists in any order, overlapping themselves and
@@ -111,12 +119,13 @@ struct mmk_phys_map {
 
 /* Guards: [I] immutable after init  [Z] the zone's lock; written atomically */
 struct mmk_granule {
-	mmk_pfn first_pfn; /* [I] of its 64 pages */
+	mmk_pfn first_pfn; /* [I] of its 64 pages; of one asleep 0 */
 	uint64_t free;     /* [Z] bit i: page i is free, and not all are */
 	uint32_t next;     /* [Z] on a list of the zone's, as index + 1 */
 	uint32_t prev;     /* [Z] 0: none */
 	uint8_t list;      /* [Z] which list, by order; or UNLISTED */
 	uint8_t zone;      /* [I] index of its zone */
+	uint8_t is_awake;  /* [Z] written atomically. 0: nothing of it is written yet */
 };
 
 /* What a span list needs, before there is a table. */
@@ -163,14 +172,15 @@ MMK_API void mmk_frame_table_plan(const struct mmk_phys_map *map,
     struct mmk_frame_plan *plan_out);
 
 /*
- * mmk_frame_table_build: lay the table out in `meta`, every descriptor zero.
+ * mmk_frame_table_build: lay the table out in `meta`, every descriptor zero;
+ * is_zero: so is all of meta, and sections full of RAM stay asleep.
  *
  * pre      `plan` is of this map; meta has plan->bytes, aligned to 8, and
  *          outlives the table; fewer than 2^32 - 1 descriptors.
  */
 MMK_API void mmk_frame_table_build(struct mmk_frame_table *table,
     const struct mmk_frame_plan *plan, const struct mmk_phys_map *map,
-    void *meta);
+    void *meta, bool is_zero);
 
 /* The descriptor of a page; NULL: it has none. Holes may have one. */
 static inline struct mmk_frame *
@@ -196,15 +206,41 @@ mmk_frame_table_index(const struct mmk_frame_table *table,
 	return (uint32_t)(frame - table->frames);
 }
 
+/* The same as mmk_frame_table_pfn, from the sections alone. O(sections). */
+MMK_API mmk_pfn mmk_frame_table_search(const struct mmk_frame_table *table,
+    uint32_t index);
+
 static inline mmk_pfn
 mmk_frame_table_pfn(const struct mmk_frame_table *table,
     const struct mmk_frame *frame)
 {
 	uint32_t index = mmk_frame_table_index(table, frame);
 
-	return table->granules[index >> MMK_GRANULE_ORDER].first_pfn +
-	    (index & (MMK_GRANULE_PAGES - 1));
+	mmk_pfn first_pfn = MMKIT_ATOMIC_LOAD_RELAXED(
+	    &table->granules[index >> MMK_GRANULE_ORDER].first_pfn);
+
+	if (MMK_UNLIKELY(first_pfn == 0))
+		return mmk_frame_table_search(table, index);
+	return first_pfn + (index & (MMK_GRANULE_PAGES - 1));
 }
+
+/*
+ * Nothing is written yet of the section, which is the i-th of the table: all of
+ * its pages are free. locks: its zone's.
+ */
+static inline bool
+mmk_frame_table_is_asleep(const struct mmk_frame_table *table, uint64_t i)
+{
+	const struct mmk_section *section = &table->sections[i];
+
+	return (section->end_granule & MMK_SECTION_LAZY) != 0 &&
+	    MMKIT_ATOMIC_LOAD(&table->granules[section->base >>
+	                                        MMK_GRANULE_ORDER].is_awake) == 0;
+}
+
+/* Its records are written. pre: it is asleep. locks: its zone's. */
+MMK_API void mmk_frame_table_wake(const struct mmk_frame_table *table,
+    uint64_t i);
 
 MMK_END_DECLS
 #endif /* MMKIT_PHYS_TABLE_H */
@@ -338,10 +374,19 @@ struct mmk__table_pass {
 	struct mmk_frame_table *table; /* NULL: only count */
 	mmk_pfn first_pfn;             /* of the run in work */
 	mmk_pfn end_pfn;
+	bool is_lazy;                  /* sections full of RAM stay asleep */
 	uint64_t nr_granules;          /* so far */
 	uint64_t section;              /* of the last piece */
 	unsigned end_granule;          /* of the last piece; 0: none yet */
 };
+
+MMK_INLINE void
+mmk__granule_begin(struct mmk_granule *granule, mmk_pfn pfn)
+{
+	MMKIT_ATOMIC_STORE(&granule->first_pfn, pfn);
+	granule->list = MMK_GRANULE_UNLISTED;
+	MMKIT_ATOMIC_STORE(&granule->is_awake, (uint8_t)1);
+}
 
 /* Pages outside the run in work are holes, until another run has them. */
 MMK_PRIVATE void
@@ -352,8 +397,7 @@ mmk__table_fill_granule(const struct mmk__table_pass *pass, uint64_t index,
 	struct mmk_frame *frames =
 	    &pass->table->frames[index << MMK_GRANULE_ORDER];
 
-	granule->first_pfn = pfn;
-	granule->list = MMK_GRANULE_UNLISTED;
+	mmk__granule_begin(granule, pfn);
 	if (pfn >= pass->first_pfn &&
 	    pfn + MMK_GRANULE_PAGES <= pass->end_pfn)
 		return;
@@ -387,6 +431,12 @@ mmk__table_fill(const struct mmk__table_pass *pass, uint64_t section,
 		s->first_granule = (uint16_t)first;
 	}
 	s->end_granule = (uint16_t)end;
+	if (pass->is_lazy && first == 0 &&
+	    pass->first_pfn <= section << MMK_SECTION_ORDER &&
+	    pass->end_pfn >= (section + 1) << MMK_SECTION_ORDER) {
+		s->end_granule |= MMK_SECTION_LAZY;
+		return;
+	}
 	for (unsigned g = first; g < end; g++)
 		mmk__table_fill_granule(pass, pass->nr_granules + (g - first),
 		    (section << MMK_SECTION_ORDER) +
@@ -458,7 +508,7 @@ MMK_API void
 mmk_frame_table_plan(const struct mmk_phys_map *map,
     struct mmk_frame_plan *plan_out)
 {
-	struct mmk__table_pass pass = { NULL, 0, 0, 0, 0, 0 };
+	struct mmk__table_pass pass = { NULL, 0, 0, false, 0, 0, 0 };
 	struct mmk_phys_span run = { 0, 0 };
 
 	MMKIT_MEMSET(plan_out, 0, sizeof(*plan_out));
@@ -488,15 +538,16 @@ mmk_frame_table_plan(const struct mmk_phys_map *map,
 MMK_API void
 mmk_frame_table_build(struct mmk_frame_table *table,
     const struct mmk_frame_plan *plan, const struct mmk_phys_map *map,
-    void *meta)
+    void *meta, bool is_zero)
 {
-	struct mmk__table_pass pass = { table, 0, 0, 0, 0, 0 };
+	struct mmk__table_pass pass = { table, 0, 0, is_zero, 0, 0, 0 };
 	struct mmk_phys_span run = { 0, 0 };
 	uint64_t nr_frames = plan->nr_granules << MMK_GRANULE_ORDER;
 
 	MMK_ASSERT(nr_frames < UINT32_MAX);
 	MMK_ASSERT(((uintptr_t)meta & (sizeof(uint64_t) - 1)) == 0);
-	(void)MMKIT_MEMSET(meta, 0, (size_t)plan->bytes);
+	if (!is_zero)
+		(void)MMKIT_MEMSET(meta, 0, (size_t)plan->bytes);
 	table->frames = (struct mmk_frame *)meta;
 	table->granules =
 	    (struct mmk_granule *)(void *)(table->frames + nr_frames);
@@ -509,5 +560,35 @@ mmk_frame_table_build(struct mmk_frame_table *table,
 		mmk__table_run(&pass, mmk_pfn_of_pa(run.start_pa),
 		    mmk_pfn_of_pa(run.end_pa));
 	MMK_ASSERT(pass.nr_granules == plan->nr_granules);
+}
+
+MMK_API mmk_pfn
+mmk_frame_table_search(const struct mmk_frame_table *table, uint32_t index)
+{
+	for (uint64_t i = 0; i < table->nr_sections; i++) {
+		const struct mmk_section *section = &table->sections[i];
+		uint32_t page = index - section->base; /* modulo 2^32 */
+		uint32_t granule = page >> MMK_GRANULE_ORDER;
+
+		if (granule >= section->first_granule &&
+		    granule < (section->end_granule & ~MMK_SECTION_LAZY))
+			return ((table->first_section + i) <<
+			           MMK_SECTION_ORDER) + page;
+	}
+	MMK_ASSERT(!"a descriptor of this table");
+	return 0;
+}
+
+MMK_API void
+mmk_frame_table_wake(const struct mmk_frame_table *table, uint64_t i)
+{
+	mmk_pfn pfn = (table->first_section + i) << MMK_SECTION_ORDER;
+	struct mmk_granule *granule =
+	    &table->granules[table->sections[i].base >> MMK_GRANULE_ORDER];
+
+	MMK_ASSERT(mmk_frame_table_is_asleep(table, i));
+	for (uint64_t g = 0; g < MMK_SECTION_GRANULES; g++)
+		mmk__granule_begin(&granule[g],
+		    pfn + (g << MMK_GRANULE_ORDER));
 }
 #endif /* MMKIT_IMPLEMENTATION */
