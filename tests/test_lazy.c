@@ -2,6 +2,8 @@
  *
  * tests/test_lazy.c: descriptors that are not there until they are needed
  */
+#include <pthread.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -9,7 +11,13 @@
 #include "frame_fixture.h"
 #include "mmkit/phys/run.h"
 
-#ifdef __SANITIZE_ADDRESS__
+/* TSan and Valgrind keep a record of every byte that is mapped. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__
+#endif
+#endif
+#ifdef __SANITIZE_THREAD__
 #define IS_CHECKED 1
 #elif __has_include(<valgrind/valgrind.h>)
 #include <valgrind/valgrind.h>
@@ -83,7 +91,6 @@ has_room(uint64_t bytes)
 {
 	void *ptr;
 
-	/* A checker keeps its own record of every byte of the machine. */
 	if (IS_CHECKED || mmk_test_steps(100) < 100)
 		return false;
 	ptr = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
@@ -231,6 +238,93 @@ Test(lazy, a_run_in_a_window_wakes_what_is_there)
 	mmk_phys_regions_read(&phys, 7, regions);
 	cr_assert_eq(regions[5].nr_free_pages, regions[5].nr_pages);
 	mmk_run_free(&phys, first, 13);
+	fini_lazy();
+}
+
+/* ---- threads ------------------------------------------------------------- */
+
+enum { WAKERS_MAX = 4, WAKER_BLOCKS = 24 };
+
+/* Takes what wakes, asks for places, and looks at what may be about to. */
+static void *
+waker(void *arg)
+{
+	uint64_t id = (uint64_t)(uintptr_t)arg;
+	uint64_t seed = mmk_test_seed() * 31 + id;
+	struct mmk_frame *held[WAKER_BLOCKS] = { NULL };
+	struct mmk_phys_region regions[5];
+
+	sim_set_cpu((unsigned)id);
+	for (unsigned i = 0; i < WAKER_BLOCKS; i++) {
+		mmk_pa pa = mmk_test_random(&seed) % (6 * SECTION_BYTES);
+		struct mmk_frame *other = mmk_frame_of_pa(&phys, pa);
+
+		if (other != NULL)
+			cr_assert_leq(mmk_frame_pa(&phys, other), pa);
+		if (mmk_frame_alloc(&phys, i % 6 == 0 ? 0 : ORDER_2M + 3, 0,
+		        MMK_USE_KERNEL, &held[i]) != MMK_OK) {
+			held[i] = NULL;
+			continue;
+		}
+		pa = mmk_frame_pa(&phys, held[i]);
+		cr_assert_eq(mmk_frame_of_pa(&phys, pa), held[i]);
+		*(uint64_t *)mmk_frame_ptr(&phys, held[i]) = id;
+		if (i % 8 == 0)
+			mmk_phys_regions_read(&phys, 5, regions);
+	}
+	for (unsigned i = 0; i < WAKER_BLOCKS; i++) {
+		if (held[i] == NULL)
+			continue;
+		cr_assert_eq(*(uint64_t *)mmk_frame_ptr(&phys, held[i]), id);
+		put(held[i]);
+	}
+	return NULL;
+}
+
+static void
+wake_with(unsigned nr_threads)
+{
+	pthread_t threads[WAKERS_MAX];
+
+	boot_lazy(RAGGED_BYTES, ragged, 2);
+	config.low_limit_pa = 2 * SECTION_BYTES + 64 * MIB;
+	cr_assert_eq(mmk_phys_init(&phys, &config), MMK_OK);
+	for (uintptr_t i = 0; i < nr_threads; i++)
+		cr_assert_eq(pthread_create(&threads[i], NULL, waker,
+		                 (void *)i),
+		    0);
+	for (unsigned i = 0; i < nr_threads; i++)
+		cr_assert_eq(pthread_join(threads[i], NULL), 0);
+	fini_lazy();
+}
+
+Test(lazy_threads, two_cpus_wake_sections_at_once)
+{
+	wake_with(2);
+}
+
+Test(lazy_threads, four_cpus_wake_sections_at_once)
+{
+	wake_with(4);
+}
+
+/* The address of each page is found while nothing of it is written. */
+Test(lazy, every_page_has_its_address_while_it_sleeps)
+{
+	static const struct mmk_phys_span far[] = {
+		{ SECTION_BYTES, 2 * SECTION_BYTES },
+		{ 5 * SECTION_BYTES + 9 * MIB, 6 * SECTION_BYTES },
+		{ 7 * SECTION_BYTES, 8 * SECTION_BYTES },
+	};
+
+	boot_lazy(RAGGED_BYTES, far, 3);
+	cr_assert_eq(mmk_phys_init(&phys, &config), MMK_OK);
+	for (unsigned i = 0; i < 3; i++)
+		for (mmk_pa pa = far[i].start_pa; pa < far[i].end_pa;
+		     pa += 7 * MMK_PAGE_BYTES)
+			cr_assert_eq(mmk_frame_pa(&phys,
+			                 mmk_frame_of_pa(&phys, pa)),
+			    pa);
 	fini_lazy();
 }
 

@@ -353,10 +353,10 @@ mmk_ticket_is_held(struct mmk_ticket *lock)
  * `ptr` was handed out by, or given back to, the pool `owner`.
  */
 #ifndef MMKIT_POISON
-#define MMKIT_POISON(ptr, bytes) ((void)(ptr), (void)(bytes))
+#define MMKIT_POISON(ptr, bytes) ((void)sizeof(ptr), (void)sizeof(bytes))
 #endif
 #ifndef MMKIT_UNPOISON
-#define MMKIT_UNPOISON(ptr, bytes) ((void)(ptr), (void)(bytes))
+#define MMKIT_UNPOISON(ptr, bytes) ((void)sizeof(ptr), (void)sizeof(bytes))
 #endif
 #ifndef MMKIT_RECALL
 #define MMKIT_RECALL(ptr, bytes) ((void)(ptr), (void)(bytes))

@@ -65,6 +65,9 @@
 #define MMK_MAX_ORDER MMKIT_MAX_ORDER
 #define MMK_NR_ORDERS (MMK_MAX_ORDER + 1)
 #define MMK_NR_REGIONS 64u
+/* The blocks that a section asleep consists of. */
+#define MMK_ASLEEP_ORDER \
+	(MMK_MAX_ORDER < MMK_SECTION_ORDER ? MMK_MAX_ORDER : MMK_SECTION_ORDER)
 
 /* What one entry of a second-level page table maps: 2 MiB of pages of 4 KiB. */
 #define MMK_SUPERPAGE_ORDER (MMK_PAGE_SHIFT - 3u)
@@ -230,7 +233,7 @@ mmk__buddy_link(struct mmk_buddy *buddy, uint32_t index, unsigned list)
 	    (index - buddy->first_granule) >> buddy->region_order;
 	uint32_t *head = &buddy->free[list][region];
 
-	granule->list = (uint8_t)list;
+	MMKIT_ATOMIC_STORE(&granule->list, (uint8_t)list);
 	granule->next = *head;
 	granule->prev = 0;
 	if (*head != 0)
@@ -250,7 +253,7 @@ mmk__buddy_unlink(struct mmk_buddy *buddy, uint32_t index)
 	unsigned region =
 	    (index - buddy->first_granule) >> buddy->region_order;
 
-	granule->list = MMK_GRANULE_UNLISTED;
+	MMKIT_ATOMIC_STORE(&granule->list, (uint8_t)MMK_GRANULE_UNLISTED);
 	if (granule->next != 0)
 		granules[granule->next - 1].prev = granule->prev;
 	if (granule->prev != 0) {
@@ -485,9 +488,9 @@ mmk__buddy_give_bits(struct mmk_buddy *buddy, uint32_t index, uint64_t bits)
 
 /* ---- sections that are asleep -------------------------------------------- */
 
+/* Pages that were never free before. */
 MMK_PRIVATE void
-mmk__buddy_set_zone(struct mmk_buddy *buddy, mmk_pfn first_pfn,
-    mmk_pfn end_pfn)
+mmk__buddy_begin(struct mmk_buddy *buddy, mmk_pfn first_pfn, mmk_pfn end_pfn)
 {
 	uint32_t index = 0;
 
@@ -502,13 +505,14 @@ mmk__buddy_wake_section(struct mmk_buddy *buddy, uint64_t i)
 {
 	const struct mmk_frame_table *table = buddy->table;
 	mmk_pfn first_pfn = (table->first_section + i) << MMK_SECTION_ORDER;
-	unsigned order = mmk_min(MMK_SECTION_ORDER, MMK_MAX_ORDER);
+	unsigned order = MMK_ASLEEP_ORDER;
 	uint32_t index = table->sections[i].base >> MMK_GRANULE_ORDER;
 
+	/* What sleeps is not even poisoned: it may be far too much. */
 	MMKIT_POISON(MMKIT_PHYS_TO_PTR(mmk_pa_of_pfn(first_pfn)),
 	    (size_t)mmk_bytes_of_pages(MMK_SECTION_PAGES));
 	mmk_frame_table_wake(table, i);
-	mmk__buddy_set_zone(buddy, first_pfn, first_pfn + MMK_SECTION_PAGES);
+	mmk__buddy_begin(buddy, first_pfn, first_pfn + MMK_SECTION_PAGES);
 	for (uint32_t g = 0; g < MMK_SECTION_GRANULES;
 	     g += (uint32_t)1 << (order - MMK_GRANULE_ORDER))
 		mmk__buddy_merge(buddy, index + g, order);
@@ -698,7 +702,7 @@ mmk__buddy_give_part(struct mmk_buddy *buddy, mmk_pfn first_pfn,
 	}
 	if (mmk_frame_table_is_asleep(buddy->table, i))
 		mmk_frame_table_wake(buddy->table, i);
-	mmk__buddy_set_zone(buddy, first_pfn, end_pfn);
+	mmk__buddy_begin(buddy, first_pfn, end_pfn);
 	mmk__buddy_give_run_locked(buddy, first_pfn, end_pfn);
 }
 
@@ -852,10 +856,9 @@ MMK_API void
 mmk_buddy_count(struct mmk_buddy *buddy, uint64_t *counts)
 {
 	const struct mmk_granule *granules = buddy->table->granules;
-	unsigned asleep_order = mmk_min(MMK_SECTION_ORDER, MMK_MAX_ORDER);
 
 	MMKIT_LOCK(&buddy->lock);
-	counts[asleep_order] += buddy->nr_asleep_pages >> asleep_order;
+	counts[MMK_ASLEEP_ORDER] += buddy->nr_asleep_pages >> MMK_ASLEEP_ORDER;
 	for (unsigned list = 0; list <= MMK_MAX_ORDER; list++) {
 		for (unsigned r = 0; r < MMK_NR_REGIONS; r++) {
 			uint32_t link = buddy->free[list][r];

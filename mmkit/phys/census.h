@@ -143,8 +143,9 @@ mmk_phys_regions_read(struct mmk_phys *phys, size_t nr_regions,
 			    mmk_frame_table_pfn(table,
 			        &table->frames[index << MMK_GRANULE_ORDER]));
 		for (; index < end; index++) {
-			struct mmk_buddy *zone =
-			    &phys->store.zones[table->granules[index].zone];
+			struct mmk_buddy *zone = mmk_store_buddy_of(
+			    &phys->store, mmk_frame_table_pfn(table,
+			        &table->frames[index << MMK_GRANULE_ORDER]));
 
 			MMKIT_LOCK(&zone->lock);
 			region->nr_free_pages += mmk__granule_nr_free(

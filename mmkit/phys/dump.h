@@ -178,12 +178,13 @@ mmk__dump_free(const struct mmk_phys *phys, mmk_pfn pfn, uint32_t index)
 {
 	const struct mmk_granule *granule =
 	    &phys->table.granules[index >> MMK_GRANULE_ORDER];
+	bool is_awake = MMKIT_ATOMIC_LOAD(&granule->is_awake) != 0;
 	uint64_t word = MMKIT_ATOMIC_LOAD(&granule->free);
 	unsigned list = MMKIT_ATOMIC_LOAD(&granule->list);
 	unsigned bit = (unsigned)(pfn & (MMK_GRANULE_PAGES - 1));
 	struct mmk__dump_run run = { '.', false, 0, 1 };
 
-	if (bit == 0 && MMKIT_ATOMIC_LOAD(&granule->is_awake) == 0) {
+	if (bit == 0 && !is_awake) {
 		run.order = MMK_GRANULE_ORDER;
 		return run;
 	}

@@ -217,6 +217,8 @@ mmk_store_init(struct mmk_store *store, const struct mmk_frame_table *table,
 MMK_PRIVATE void
 mmk__store_seed(struct mmk_buddy *zone, mmk_pfn start_pfn, mmk_pfn end_pfn)
 {
+	const struct mmk_section *sections = zone->table->sections;
+
 	if (start_pfn < zone->first_pfn)
 		start_pfn = zone->first_pfn;
 	if (end_pfn > zone->end_pfn)
@@ -224,10 +226,20 @@ mmk__store_seed(struct mmk_buddy *zone, mmk_pfn start_pfn, mmk_pfn end_pfn)
 	if (start_pfn >= end_pfn)
 		return;
 	mmk_buddy_give_run(zone, start_pfn, end_pfn);
-	/* What is asleep is not even poisoned: it may be far too much. */
-	if (zone->nr_asleep_pages == 0)
-		MMKIT_POISON(MMKIT_PHYS_TO_PTR(mmk_pa_of_pfn(start_pfn)),
-		    (size_t)mmk_bytes_of_pages(end_pfn - start_pfn));
+	while (start_pfn < end_pfn) {
+		const struct mmk_section *section =
+		    &sections[(start_pfn >> MMK_SECTION_ORDER) -
+		        zone->table->first_section];
+		mmk_pfn stop = mmk_min(
+		    (start_pfn | (MMK_SECTION_PAGES - 1)) + 1, end_pfn);
+
+		/* What sleeps is poisoned when it wakes. */
+		if (stop - start_pfn < MMK_SECTION_PAGES ||
+		    (section->end_granule & MMK_SECTION_LAZY) == 0)
+			MMKIT_POISON(MMKIT_PHYS_TO_PTR(mmk_pa_of_pfn(start_pfn)),
+			    (size_t)mmk_bytes_of_pages(stop - start_pfn));
+		start_pfn = stop;
+	}
 }
 
 MMK_API void

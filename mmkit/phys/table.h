@@ -125,7 +125,7 @@ struct mmk_granule {
 	uint32_t prev;     /* [Z] 0: none */
 	uint8_t list;      /* [Z] which list, by order; or UNLISTED */
 	uint8_t zone;      /* [I] index of its zone */
-	uint8_t is_awake;  /* [Z] written atomically. 0: nothing of it is written yet */
+	uint8_t is_awake;  /* [Z] 0: nothing of it is written yet */
 };
 
 /* What a span list needs, before there is a table. */
@@ -206,7 +206,7 @@ mmk_frame_table_index(const struct mmk_frame_table *table,
 	return (uint32_t)(frame - table->frames);
 }
 
-/* The same as mmk_frame_table_pfn, from the sections alone. O(sections). */
+/* The same as mmk_frame_table_pfn, from the sections alone. O(log sections). */
 MMK_API mmk_pfn mmk_frame_table_search(const struct mmk_frame_table *table,
     uint32_t index);
 
@@ -215,7 +215,6 @@ mmk_frame_table_pfn(const struct mmk_frame_table *table,
     const struct mmk_frame *frame)
 {
 	uint32_t index = mmk_frame_table_index(table, frame);
-
 	mmk_pfn first_pfn = MMKIT_ATOMIC_LOAD_RELAXED(
 	    &table->granules[index >> MMK_GRANULE_ORDER].first_pfn);
 
@@ -234,8 +233,9 @@ mmk_frame_table_is_asleep(const struct mmk_frame_table *table, uint64_t i)
 	const struct mmk_section *section = &table->sections[i];
 
 	return (section->end_granule & MMK_SECTION_LAZY) != 0 &&
-	    MMKIT_ATOMIC_LOAD(&table->granules[section->base >>
-	                                        MMK_GRANULE_ORDER].is_awake) == 0;
+	    MMKIT_ATOMIC_LOAD(
+	        &table->granules[section->base >> MMK_GRANULE_ORDER]
+	             .is_awake) == 0;
 }
 
 /* Its records are written. pre: it is asleep. locks: its zone's. */
@@ -384,7 +384,7 @@ MMK_INLINE void
 mmk__granule_begin(struct mmk_granule *granule, mmk_pfn pfn)
 {
 	MMKIT_ATOMIC_STORE(&granule->first_pfn, pfn);
-	granule->list = MMK_GRANULE_UNLISTED;
+	MMKIT_ATOMIC_STORE(&granule->list, (uint8_t)MMK_GRANULE_UNLISTED);
 	MMKIT_ATOMIC_STORE(&granule->is_awake, (uint8_t)1);
 }
 
@@ -535,6 +535,24 @@ mmk_frame_table_plan(const struct mmk_phys_map *map,
 	    plan_out->nr_sections * sizeof(struct mmk_section);
 }
 
+/* The index of its first descriptor. */
+MMK_INLINE uint32_t
+mmk__section_index(const struct mmk_section *section)
+{
+	return section->base +
+	    ((uint32_t)section->first_granule << MMK_GRANULE_ORDER);
+}
+
+/* Sections without RAM begin where the next one with RAM does: all ascend. */
+MMK_PRIVATE void
+mmk__table_seal(struct mmk_frame_table *table)
+{
+	for (uint64_t i = table->nr_sections; i-- > 1;)
+		if (table->sections[i - 1].end_granule == 0)
+			table->sections[i - 1].base =
+			    mmk__section_index(&table->sections[i]);
+}
+
 MMK_API void
 mmk_frame_table_build(struct mmk_frame_table *table,
     const struct mmk_frame_plan *plan, const struct mmk_phys_map *map,
@@ -560,23 +578,26 @@ mmk_frame_table_build(struct mmk_frame_table *table,
 		mmk__table_run(&pass, mmk_pfn_of_pa(run.start_pa),
 		    mmk_pfn_of_pa(run.end_pa));
 	MMK_ASSERT(pass.nr_granules == plan->nr_granules);
+	mmk__table_seal(table);
 }
 
 MMK_API mmk_pfn
 mmk_frame_table_search(const struct mmk_frame_table *table, uint32_t index)
 {
-	for (uint64_t i = 0; i < table->nr_sections; i++) {
-		const struct mmk_section *section = &table->sections[i];
-		uint32_t page = index - section->base; /* modulo 2^32 */
-		uint32_t granule = page >> MMK_GRANULE_ORDER;
+	uint64_t low = 0, high = table->nr_sections;
 
-		if (granule >= section->first_granule &&
-		    granule < (section->end_granule & ~MMK_SECTION_LAZY))
-			return ((table->first_section + i) <<
-			           MMK_SECTION_ORDER) + page;
+	/* The last section that begins at or before it: see mmk__table_seal. */
+	while (high - low > 1) {
+		uint64_t i = low + (high - low) / 2;
+
+		if (mmk__section_index(&table->sections[i]) <= index)
+			low = i;
+		else
+			high = i;
 	}
-	MMK_ASSERT(!"a descriptor of this table");
-	return 0;
+	/* Modulo 2^32: base may be below 0. */
+	return ((table->first_section + low) << MMK_SECTION_ORDER) +
+	    (uint32_t)(index - table->sections[low].base);
 }
 
 MMK_API void

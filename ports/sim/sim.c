@@ -128,7 +128,7 @@ drop_machine(void)
 	if (!sim_machine.is_booted)
 		return;
 	sim_cpus_drop();
-	sim_checker_forget(sim_ram.ptr, (size_t)sim_ram.bytes);
+	sim_checker_forget_ram();
 	munmap(sim_ram.ptr, (size_t)sim_ram.bytes);
 	memset(&sim_ram, 0, sizeof sim_ram);
 	memset(&sim_machine, 0, sizeof sim_machine);

@@ -31,6 +31,9 @@ extern struct sim_machine sim_machine;
 void sim_violation(const char *format, ...)
     __attribute__((format(printf, 1, 2)));
 
+/* checker.c: as sim_checker_forget, for all RAM that checkers heard of. */
+void sim_checker_forget_ram(void);
+
 /* lock.c */
 void sim_locks_reset(void);
 void sim_locks_check_none_held(void);
