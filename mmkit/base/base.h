@@ -70,6 +70,8 @@
 #endif
 #define MMK_LIKELY(x) __builtin_expect(!!(x), 1)
 #define MMK_UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* The compiler forgets where `ptr` came from, and keeps it in one register. */
+#define MMK_OPAQUE(ptr) __asm__("" : "+r"(ptr))
 #define MMK_CONTAINER_OF(ptr, type, member) \
 	((type *)(void *)((char *)(void *)(ptr) - offsetof(type, member)))
 

@@ -251,12 +251,12 @@ mmk__phys_check_array(const struct mmk_store *store,
 	if (array->next < array->first ||
 	    array->next > array->first + array->max)
 		return false;
-	for (uint32_t k = array->first; k < array->next; k++) {
-		uint32_t page = cpu->slots[k];
+	for (const uint32_t *slot = array->first; slot < array->next; slot++) {
+		uint32_t page = *slot;
 		uint64_t bit = (uint64_t)1 << (page & (MMK_GRANULE_PAGES - 1));
 
 		if (page < store->home_index || page >= table->nr_frames ||
-		    (page & (((uint32_t)1 << mmk__array_order(i)) - 1) &
+		    (page & (((uint32_t)1 << i) - 1) &
 		        (MMK_GRANULE_PAGES - 1)) != 0)
 			return false;
 		if ((table->frames[page].flags & MMK_FRAME_HOLE) != 0 ||
@@ -273,7 +273,7 @@ mmk__phys_check_caches(const struct mmk_store *store)
 	for (unsigned i = 0; i < MMKIT_CPU_MAX; i++) {
 		const struct mmk_store_cpu *cpu = &store->cpus[i];
 
-		for (unsigned k = 0; k < MMK_CACHE_ARRAYS; k++)
+		for (unsigned k = 0; k < MMK_NR_ORDERS; k++)
 			if (!mmk__phys_check_array(store, cpu, k))
 				return false;
 	}

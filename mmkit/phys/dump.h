@@ -323,10 +323,8 @@ mmk__dump_nr_cached(const struct mmk_store_cpu *cpu)
 {
 	uint64_t nr_pages = 0;
 
-	for (unsigned i = 0; i < MMK_CACHE_ARRAYS; i++)
-		nr_pages += (uint64_t)(MMKIT_ATOMIC_LOAD(&cpu->arrays[i].next) -
-		                cpu->arrays[i].first)
-		    << mmk__array_order(i);
+	for (unsigned i = 0; i < MMK_NR_ORDERS; i++)
+		nr_pages += (uint64_t)mmk__array_count(&cpu->arrays[i]) << i;
 	return nr_pages;
 }
 

@@ -509,29 +509,6 @@ mmk__frame_alloc_far(struct mmk_phys *phys, unsigned order, unsigned flags,
 	return MMK_OK;
 }
 
-/* All but single pages without flags. */
-MMK_PRIVATE MMK_NOINLINE enum mmk_err
-mmk__frame_alloc(struct mmk_phys *phys, unsigned order, unsigned flags,
-    enum mmk_use use, struct mmk_frame **frame_out)
-{
-	struct mmk_frame *frame = NULL;
-	unsigned i = mmk__array_of(order);
-
-	if (order > MMK_MAX_ORDER || (flags & ~MMK_ALLOC_FLAGS) != 0)
-		return MMK_ERR_INVAL;
-	if ((flags & MMK_ALLOC_UNREFERENCED) != 0 &&
-	    (flags & MMK_ALLOC_RETAINED) == 0)
-		return MMK_ERR_INVAL;
-	if (MMKIT_FAIL_POINT())
-		return MMK_ERR_NOMEM;
-	if (MMK_LIKELY(i < MMK_CACHE_ARRAYS && (flags & (MMK_ALLOC_LOW | MMK_ALLOC_DMA)) == 0))
-		frame = mmk__store_take_near(&phys->store, i, order, use);
-	if (MMK_UNLIKELY(frame == NULL))
-		return mmk__frame_alloc_far(phys, order, flags, use, frame_out);
-	mmk__frame_begin_as(phys, frame, order, flags, use);
-	*frame_out = frame;
-	return MMK_OK;
-}
 
 MMK_API enum mmk_err
 mmk_frame_alloc(struct mmk_phys *phys, unsigned order, unsigned flags,
@@ -542,14 +519,18 @@ mmk_frame_alloc(struct mmk_phys *phys, unsigned order, unsigned flags,
 	if (use == MMK_USE_FREE || use == MMK_USE_META ||
 	    (unsigned)use >= MMK_USE_MAX)
 		return MMK_ERR_INVAL;
-	if ((order | flags) != 0)
-		return mmk__frame_alloc(phys, order, flags, use, frame_out);
+	if (order > MMK_MAX_ORDER || (flags & ~MMK_ALLOC_FLAGS) != 0 ||
+	    (flags & (MMK_ALLOC_UNREFERENCED | MMK_ALLOC_RETAINED)) ==
+	        MMK_ALLOC_UNREFERENCED)
+		return MMK_ERR_INVAL;
 	if (MMKIT_FAIL_POINT())
 		return MMK_ERR_NOMEM;
-	frame = mmk__store_take_near(&phys->store, 0, 0, use);
-	if (MMK_UNLIKELY(frame == NULL))
-		return mmk__frame_alloc_far(phys, 0, 0, use, frame_out);
-	mmk__frame_begin_as(phys, frame, 0, 0, use);
+	if (MMK_UNLIKELY((flags & (MMK_ALLOC_LOW | MMK_ALLOC_DMA)) != 0))
+		return mmk__frame_alloc_far(phys, order, flags, use, frame_out);
+	if (MMK_UNLIKELY(!mmk__store_take_near(&phys->store, order, use,
+	        &frame)))
+		return mmk__frame_alloc_far(phys, order, flags, use, frame_out);
+	mmk__frame_begin_as(phys, frame, order, flags, use);
 	*frame_out = frame;
 	return MMK_OK;
 }
@@ -560,7 +541,7 @@ mmk__frame_free(struct mmk_phys *phys, struct mmk_frame *frame)
 {
 	MMKIT_POISON(mmk_frame_ptr(phys, frame),
 	    (size_t)mmk_bytes_of_pages(mmk_frame_nr_pages(frame)));
-	mmk__store_give(&phys->store, frame, frame->order);
+	mmk__store_give(&phys->store, frame);
 }
 
 /* As mmk__frame_free, but for a frame that somebody isolated: he frees it. */
@@ -636,10 +617,7 @@ mmk_frame_unref(struct mmk_phys *phys, struct mmk_frame *frame)
 		return mmk__frame_unref(phys, frame);
 	MMKIT_POISON(mmk_frame_ptr(phys, frame),
 	    (size_t)mmk_bytes_of_pages(mmk_frame_nr_pages(frame)));
-	if (MMK_LIKELY(frame->order == 0))
-		mmk__store_give(&phys->store, frame, 0);
-	else
-		mmk_store_give(&phys->store, frame);
+	mmk__store_give(&phys->store, frame);
 	return 0;
 }
 

@@ -5,7 +5,7 @@
  * WHAT    Three zones, DMA and LOW below an address limit each, and NORMAL
  *         above; each of them may be empty. And for each
  *         CPU small arrays of free blocks of the home zone, the highest one
- *         there is: one array for each order up to 3 and one of superpages.
+ *         there is: one array for each order up to 4 and one of superpages.
  *         Blocks move between an array and the zone in batches; everything
  *         else goes straight to a zone. The same
  *         per-CPU structures count what is out, by use, so that counting needs
@@ -26,7 +26,7 @@
  *         zones[z].lock (MMK_RANK_ZONE). Nothing waits.
  * COST    one page: no atomic operation at all with MMKIT_CPU_ENTER, and one
  *         zone lock in every MMK_CACHE_BATCH pages. A block: the zone's lock,
- *         O(MMK_MAX_ORDER). About 10 KiB, and 1.2 KiB a CPU.
+ *         O(MMK_MAX_ORDER). About 16 KiB, and 1.5 KiB a CPU.
  * SOURCE  Bonwick and Adams, USENIX 2001 (magazines): one array a CPU that is
  *         filled and emptied by halves.
  *
@@ -42,17 +42,18 @@
 MMK_BEGIN_DECLS
 
 /*
- * The arrays of a CPU: of orders 0 to MMK_CACHE_ORDERS - 1, then superpages.
+ * The arrays of a CPU, one for each order, so that nothing branches on the
+ * order. Above MMK_CACHE_ORDERS they have no room, but for superpages.
  * MMK_CACHE_MAX is the most single pages, MMK_CACHE_PAGES_MAX the most pages in
  * all. A batch, half of what an array may hold, moves at once.
  */
-#define MMK_CACHE_ORDERS 4u
-#define MMK_CACHE_ARRAYS (MMK_CACHE_ORDERS + 1u)
+#define MMK_CACHE_ORDERS 5u
 #define MMK_CACHE_MAX 128u
 #define MMK_CACHE_BATCH (MMK_CACHE_MAX / 2)
-#define MMK_CACHE_SLOTS (MMK_CACHE_MAX + 32u + 16u + 8u + 2u)
+#define MMK_CACHE_SLOTS \
+	(MMK_CACHE_MAX + 32u + 16u + 8u + 4u + 2u)
 #define MMK_CACHE_PAGES_MAX \
-	(MMK_CACHE_MAX + 3 * 64u + ((uint64_t)2 << MMK_SUPERPAGE_ORDER))
+	(MMK_CACHE_MAX + 4 * 64u + ((uint64_t)2 << MMK_SUPERPAGE_ORDER))
 
 enum mmk_zone { MMK_ZONE_DMA, MMK_ZONE_LOW, MMK_ZONE_NORMAL, MMK_ZONE_MAX };
 
@@ -61,18 +62,19 @@ enum mmk_zone { MMK_ZONE_DMA, MMK_ZONE_LOW, MMK_ZONE_NORMAL, MMK_ZONE_MAX };
  *         [C] the CPU's, see mmk__cpu_enter  [c] the same; others read it
  */
 struct mmk_store_array {
-	uint32_t first; /* [I] its first slot */
-	uint32_t max;   /* [I] blocks it may have */
-	uint32_t next;  /* [c] first slot not in use */
-	uint32_t limit; /* [a] `next` stays below; 0: a drain is due */
+	uint32_t *first; /* [I] its first slot */
+	uint32_t *next;  /* [c] first slot not in use */
+	uint32_t *limit; /* [a] `next` stays below; `first`: a drain is due */
+	uint32_t max;    /* [I] blocks it may have */
 };
 
 struct mmk_store_cpu {
 	MMKIT_LOCK_T lock; /* unused with MMKIT_CPU_ENTER */
-	struct mmk_store_array arrays[MMK_CACHE_ARRAYS];
+	struct mmk_store_array arrays[MMK_NR_ORDERS];
 	uint64_t used[MMK_USE_MAX]; /* [c] taken less given here, modulo 2^64 */
-	int64_t balance; /* [c] pages taken less given since the last fold */
-	int64_t high;    /* [c] the most `balance` has been since then */
+	int64_t high; /* [c] the most pages taken less given since a fold */
+	int64_t room; /* [c] by how much they are fewer now: so a page that
+	               * comes or goes changes one number, not two */
 	uint32_t slots[MMK_CACHE_SLOTS]; /* [C] descriptors, by index; of an
 	                                  * array the last one leaves first */
 	uint64_t apart[8]; /* no two CPUs write one cache line */
@@ -161,18 +163,21 @@ MMK_END_DECLS
 MMK_PRIVATE void
 mmk__cpu_init(struct mmk_store_cpu *cpu)
 {
-	static const uint8_t max[MMK_CACHE_ARRAYS] = { MMK_CACHE_MAX, 32, 16,
-		8, 2 };
-	uint32_t first = 0;
+	static const uint8_t max[MMK_CACHE_ORDERS] = { MMK_CACHE_MAX, 32, 16, 8,
+		4 };
+	uint32_t *first = cpu->slots;
 
-	for (unsigned i = 0; i < MMK_CACHE_ARRAYS; i++) {
+	for (unsigned i = 0; i < MMK_NR_ORDERS; i++) {
 		struct mmk_store_array *array = &cpu->arrays[i];
 
 		array->first = array->next = first;
-		array->max = max[i];
-		array->limit = first += max[i];
+		if (i < MMK_CACHE_ORDERS)
+			array->max = max[i];
+		else if (i == MMK_SUPERPAGE_ORDER)
+			array->max = 2;
+		array->limit = first += array->max;
 	}
-	MMK_ASSERT(first == MMK_CACHE_SLOTS);
+	MMK_ASSERT(first <= cpu->slots + MMK_CACHE_SLOTS);
 }
 
 MMK_PRIVATE mmk_pfn
@@ -255,14 +260,17 @@ mmk_store_add_run(struct mmk_store *store, mmk_pfn start_pfn, mmk_pfn end_pfn)
 MMK_INLINE struct mmk_store_cpu *
 mmk__cpu_enter(struct mmk_store *store, uintptr_t *state)
 {
+	struct mmk_store_cpu *cpu;
 	unsigned id;
 
 	*state = MMKIT_CPU_ENTER();
 	id = MMKIT_CPU_ID();
 	MMK_DEBUG_ASSERT(id < MMKIT_CPU_MAX);
+	cpu = &store->cpus[id];
+	MMK_OPAQUE(cpu);
 	if (!MMK_CPU_IS_EXCLUSIVE)
-		MMKIT_LOCK(&store->cpus[id].lock);
-	return &store->cpus[id];
+		MMKIT_LOCK(&cpu->lock);
+	return cpu;
 }
 
 MMK_INLINE void
@@ -277,13 +285,15 @@ mmk__cpu_leave(struct mmk_store_cpu *cpu, uintptr_t state)
 MMK_INLINE void
 mmk__cpu_account(struct mmk_store_cpu *cpu, unsigned use, int64_t nr_pages)
 {
-	int64_t balance = cpu->balance + nr_pages;
+	int64_t room = cpu->room - nr_pages;
 
 	MMKIT_ATOMIC_STORE(&cpu->used[use],
 	    cpu->used[use] + (uint64_t)nr_pages);
-	MMKIT_ATOMIC_STORE(&cpu->balance, balance);
-	if (nr_pages > 0 && balance > cpu->high)
-		MMKIT_ATOMIC_STORE(&cpu->high, balance);
+	if (room < 0) {
+		MMKIT_ATOMIC_STORE(&cpu->high, cpu->high - room);
+		room = 0;
+	}
+	MMKIT_ATOMIC_STORE(&cpu->room, room);
 }
 
 /*
@@ -294,15 +304,15 @@ MMK_PRIVATE void
 mmk__cpu_fold(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i)
 {
 	int64_t peak = MMKIT_ATOMIC_LOAD(&store->peak), before;
+	int64_t balance = cpu->high - cpu->room;
 
-	if (i > 0 && i < MMK_CACHE_ORDERS)
+	if (i > 0 && i != MMK_SUPERPAGE_ORDER)
 		return;
-	before = MMKIT_ATOMIC_ADD(&store->nr_folded, cpu->balance) -
-	    cpu->balance;
+	before = MMKIT_ATOMIC_ADD(&store->nr_folded, balance) - balance;
 	while (before + cpu->high > peak &&
 	    !MMKIT_ATOMIC_CAS(&store->peak, &peak, before + cpu->high))
 		MMKIT_CPU_RELAX();
-	MMKIT_ATOMIC_STORE(&cpu->balance, (int64_t)0);
+	MMKIT_ATOMIC_STORE(&cpu->room, (int64_t)0);
 	MMKIT_ATOMIC_STORE(&cpu->high, (int64_t)0);
 }
 
@@ -318,20 +328,17 @@ mmk_store_account(struct mmk_store *store, unsigned use, int64_t nr_pages)
 
 /* ---- the arrays ---------------------------------------------------------- */
 
-/* The array of an order; MMK_CACHE_ARRAYS: there is none. */
-MMK_INLINE unsigned
-mmk__array_of(unsigned order)
+/* Blocks in it. */
+MMK_INLINE uint32_t
+mmk__array_count(const struct mmk_store_array *array)
 {
-	if (order < MMK_CACHE_ORDERS)
-		return order;
-	return order == MMK_SUPERPAGE_ORDER ? MMK_CACHE_ORDERS
-	                                    : MMK_CACHE_ARRAYS;
+	return (uint32_t)(MMKIT_ATOMIC_LOAD(&array->next) - array->first);
 }
 
-MMK_PRIVATE unsigned
-mmk__array_order(unsigned i)
+MMK_INLINE bool
+mmk__order_is_cached(unsigned order)
 {
-	return i < MMK_CACHE_ORDERS ? i : MMK_SUPERPAGE_ORDER;
+	return order < MMK_CACHE_ORDERS || order == MMK_SUPERPAGE_ORDER;
 }
 
 /* The nr_blocks that were freed longest ago go back to the zone. */
@@ -341,15 +348,14 @@ mmk__cpu_spill(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i,
 {
 	struct mmk_buddy *zone = &store->zones[store->home];
 	struct mmk_store_array *array = &cpu->arrays[i];
-	uint32_t *slots = &cpu->slots[array->first];
-	uint32_t nr_left = array->next - array->first - nr_blocks;
+	uint32_t *slots = array->first;
+	uint32_t nr_left = mmk__array_count(array) - nr_blocks;
 
 	MMKIT_LOCK(&zone->lock);
 	if (i == 0)
 		mmk_buddy_give_pages_locked(zone, nr_blocks, slots);
 	for (uint32_t k = 0; i > 0 && k < nr_blocks; k++)
-		mmk_buddy_give_locked(zone, &store->frames[slots[k]],
-		    mmk__array_order(i));
+		mmk_buddy_give_locked(zone, &store->frames[slots[k]], i);
 	MMKIT_UNLOCK(&zone->lock);
 	(void)MMKIT_MEMMOVE(slots, slots + nr_blocks,
 	    nr_left * sizeof(*slots));
@@ -376,11 +382,10 @@ MMK_PRIVATE void
 mmk__cpu_fill(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i,
     bool may_dip)
 {
-	uint64_t nr_spare = mmk__store_spare(store, false) >>
-	    mmk__array_order(i);
+	uint64_t nr_spare = mmk__store_spare(store, false) >> i;
 	struct mmk_buddy *zone = &store->zones[store->home];
 	struct mmk_store_array *array = &cpu->arrays[i];
-	uint32_t *slots = &cpu->slots[array->first];
+	uint32_t *slots = array->first;
 	uint32_t nr = 0, nr_wanted = array->max / 2;
 
 	if (nr_spare < nr_wanted)
@@ -389,7 +394,7 @@ mmk__cpu_fill(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i,
 	if (i == 0)
 		nr = mmk_buddy_take_pages_locked(zone, nr_wanted, slots);
 	while (i > 0 && nr < nr_wanted &&
-	    mmk__buddy_take(zone, mmk__array_order(i), &slots[nr]))
+	    mmk__buddy_take(zone, i, &slots[nr]))
 		nr++;
 	MMKIT_UNLOCK(&zone->lock);
 	MMKIT_ATOMIC_STORE(&array->next, array->first + nr);
@@ -400,11 +405,11 @@ mmk__cpu_fill(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i,
 MMK_PRIVATE void
 mmk__cpu_drain(struct mmk_store *store, struct mmk_store_cpu *cpu)
 {
-	for (unsigned i = 0; i < MMK_CACHE_ARRAYS; i++) {
+	for (unsigned i = 0; i < MMK_NR_ORDERS; i++) {
 		struct mmk_store_array *array = &cpu->arrays[i];
 
 		MMKIT_ATOMIC_STORE(&array->limit, array->first + array->max);
-		mmk__cpu_spill(store, cpu, i, array->next - array->first);
+		mmk__cpu_spill(store, cpu, i, mmk__array_count(array));
 	}
 }
 
@@ -415,10 +420,14 @@ mmk_store_drain(struct mmk_store *store)
 	struct mmk_store_cpu *cpu;
 
 	if (MMK_CPU_IS_EXCLUSIVE) {
-		for (unsigned i = 0; i < MMKIT_CPU_COUNT() * MMK_CACHE_ARRAYS;
-		     i++)
-			MMKIT_ATOMIC_STORE(&store->cpus[i / MMK_CACHE_ARRAYS]
-			    .arrays[i % MMK_CACHE_ARRAYS].limit, 0u);
+		for (unsigned k = 0; k < MMKIT_CPU_COUNT() * MMK_NR_ORDERS;
+		     k++) {
+			struct mmk_store_array *array =
+			    &store->cpus[k / MMK_NR_ORDERS]
+			         .arrays[k % MMK_NR_ORDERS];
+
+			MMKIT_ATOMIC_STORE(&array->limit, array->first);
+		}
 		cpu = mmk__cpu_enter(store, &state);
 		mmk__cpu_drain(store, cpu);
 		mmk__cpu_leave(cpu, state);
@@ -434,24 +443,25 @@ mmk_store_drain(struct mmk_store *store)
 
 /* ---- take ---------------------------------------------------------------- */
 
-/* A block from this CPU's array, `order` not set; NULL: that is empty. */
-MMK_INLINE struct mmk_frame *
-mmk__store_take_near(struct mmk_store *store, unsigned i, unsigned order,
-    unsigned use)
+/* A block from this CPU's array, `order` not set; false: that is empty. */
+MMK_INLINE bool
+mmk__store_take_near(struct mmk_store *store, unsigned order, unsigned use,
+    struct mmk_frame **frame_out)
 {
 	uintptr_t state;
 	struct mmk_store_cpu *cpu = mmk__cpu_enter(store, &state);
-	struct mmk_store_array *array = &cpu->arrays[i];
-	struct mmk_frame *frame = NULL;
-	uint32_t next = array->next;
+	struct mmk_store_array *array = &cpu->arrays[order];
+	uint32_t *next = array->next;
 
-	if (MMK_LIKELY(next != array->first)) {
-		frame = &store->frames[cpu->slots[--next]];
-		MMKIT_ATOMIC_STORE(&array->next, next);
-		mmk__cpu_account(cpu, use, (int64_t)1 << order);
+	if (MMK_UNLIKELY(next == array->first)) {
+		mmk__cpu_leave(cpu, state);
+		return false;
 	}
+	*frame_out = &store->frames[*--next];
+	MMKIT_ATOMIC_STORE(&array->next, next);
+	mmk__cpu_account(cpu, use, (int64_t)1 << order);
 	mmk__cpu_leave(cpu, state);
-	return frame;
+	return true;
 }
 
 /* This CPU's array gets a batch, if it is still empty. */
@@ -462,7 +472,7 @@ mmk__store_refill(struct mmk_store *store, unsigned i, bool may_dip)
 	struct mmk_store_cpu *cpu = mmk__cpu_enter(store, &state);
 
 	if (MMK_CPU_IS_EXCLUSIVE &&
-	    MMKIT_ATOMIC_LOAD(&cpu->arrays[i].limit) == 0)
+	    MMKIT_ATOMIC_LOAD(&cpu->arrays[i].limit) == cpu->arrays[i].first)
 		mmk__cpu_drain(store, cpu);
 	if (cpu->arrays[i].next == cpu->arrays[i].first)
 		mmk__cpu_fill(store, cpu, i, may_dip);
@@ -494,16 +504,14 @@ mmk_store_take(struct mmk_store *store, unsigned order, enum mmk_zone top,
     bool may_dip, enum mmk_use use)
 {
 	unsigned z = (unsigned)top < store->home ? (unsigned)top : store->home;
-	unsigned i = mmk__array_of(order);
 	struct mmk_frame *frame = NULL;
 
-	if (z == store->home && i < MMK_CACHE_ARRAYS) {
-		mmk__store_refill(store, i, may_dip);
-		frame = mmk__store_take_near(store, i, order, use);
-	}
-	if (MMK_LIKELY(frame != NULL)) {
-		MMKIT_ATOMIC_STORE(&frame->order, (uint8_t)order);
-		return frame;
+	if (z == store->home && mmk__order_is_cached(order)) {
+		mmk__store_refill(store, order, may_dip);
+		if (mmk__store_take_near(store, order, use, &frame)) {
+			MMKIT_ATOMIC_STORE(&frame->order, (uint8_t)order);
+			return frame;
+		}
 	}
 	if (mmk__store_spare(store, may_dip) >> order == 0)
 		return NULL;
@@ -517,17 +525,17 @@ mmk_store_take(struct mmk_store *store, unsigned order, enum mmk_zone top,
 
 /* This CPU's array takes a block of the home zone, if it has room. */
 MMK_INLINE bool
-mmk__store_give_near(struct mmk_store *store, unsigned i, uint32_t index,
-    unsigned order, unsigned use)
+mmk__store_give_near(struct mmk_store *store, uint32_t index, unsigned order,
+    unsigned use)
 {
 	uintptr_t state;
 	struct mmk_store_cpu *cpu = mmk__cpu_enter(store, &state);
-	struct mmk_store_array *array = &cpu->arrays[i];
-	uint32_t next = array->next;
+	struct mmk_store_array *array = &cpu->arrays[order];
+	uint32_t *next = array->next;
 	bool has_room = next < MMKIT_ATOMIC_LOAD(&array->limit);
 
 	if (MMK_LIKELY(has_room)) {
-		cpu->slots[next] = index;
+		*next = index;
 		MMKIT_ATOMIC_STORE(&array->next, next + 1);
 		mmk__cpu_account(cpu, use, -((int64_t)1 << order));
 	}
@@ -543,7 +551,8 @@ mmk__store_relieve(struct mmk_store *store, unsigned i)
 	struct mmk_store_cpu *cpu = mmk__cpu_enter(store, &state);
 	const struct mmk_store_array *array = &cpu->arrays[i];
 
-	if (MMK_CPU_IS_EXCLUSIVE && MMKIT_ATOMIC_LOAD(&array->limit) == 0)
+	if (MMK_CPU_IS_EXCLUSIVE &&
+	    MMKIT_ATOMIC_LOAD(&array->limit) == array->first)
 		mmk__cpu_drain(store, cpu);
 	else if (array->next == array->first + array->max)
 		mmk__cpu_spill(store, cpu, i, array->max / 2);
@@ -557,12 +566,11 @@ mmk__store_give_far(struct mmk_store *store, struct mmk_frame *frame,
 {
 	unsigned z = store->table->granules[index >> MMK_GRANULE_ORDER].zone;
 	unsigned order = frame->order, use = frame->use;
-	unsigned i = mmk__array_of(order);
 	struct mmk_buddy *zone = &store->zones[z];
 
-	if (i < MMK_CACHE_ARRAYS && z == store->home) {
-		mmk__store_relieve(store, i);
-		if (mmk__store_give_near(store, i, index, order, use))
+	if (z == store->home && mmk__order_is_cached(order)) {
+		mmk__store_relieve(store, order);
+		if (mmk__store_give_near(store, index, order, use))
 			return;
 	}
 	/* Less before more: between the two, others see fewer, not too many. */
@@ -574,22 +582,20 @@ mmk__store_give_far(struct mmk_store *store, struct mmk_frame *frame,
 
 /* From here on its descriptor says nothing: see buddy.h. */
 MMK_INLINE void
-mmk__store_give(struct mmk_store *store, struct mmk_frame *frame,
-    unsigned order)
+mmk__store_give(struct mmk_store *store, struct mmk_frame *frame)
 {
 	uint32_t index = (uint32_t)(frame - store->frames);
-	unsigned i = mmk__array_of(order);
 
 	MMKIT_ATOMIC_STORE(&frame->flags, (uint16_t)0);
-	if (MMK_UNLIKELY(i == MMK_CACHE_ARRAYS || index < store->home_index ||
-	        !mmk__store_give_near(store, i, index, order, frame->use)))
+	if (MMK_UNLIKELY(index < store->home_index ||
+	        !mmk__store_give_near(store, index, frame->order, frame->use)))
 		mmk__store_give_far(store, frame, index);
 }
 
 MMK_API void
 mmk_store_give(struct mmk_store *store, struct mmk_frame *frame)
 {
-	mmk__store_give(store, frame, frame->order);
+	mmk__store_give(store, frame);
 }
 
 /* ---- numbers ------------------------------------------------------------- */
@@ -601,11 +607,10 @@ mmk_store_peak(const struct mmk_store *store)
 	int64_t peak = MMKIT_ATOMIC_LOAD(&store->peak);
 
 	for (unsigned i = 0; i < MMKIT_CPU_MAX; i++) {
-		int64_t high =
-		    folded + MMKIT_ATOMIC_LOAD(&store->cpus[i].high);
+		int64_t high = MMKIT_ATOMIC_LOAD(&store->cpus[i].high);
 
-		now += MMKIT_ATOMIC_LOAD(&store->cpus[i].balance);
-		peak = high > peak ? high : peak;
+		now += high - MMKIT_ATOMIC_LOAD(&store->cpus[i].room);
+		peak = folded + high > peak ? folded + high : peak;
 	}
 	return (uint64_t)(now > peak ? now : peak);
 }
@@ -615,14 +620,12 @@ mmk_store_nr_cached(const struct mmk_store *store)
 {
 	uint64_t nr_pages = 0;
 
-	for (unsigned k = 0; k < MMKIT_CPU_MAX * MMK_CACHE_ARRAYS; k++) {
-		unsigned i = k % MMK_CACHE_ARRAYS;
+	for (unsigned k = 0; k < MMKIT_CPU_MAX * MMK_NR_ORDERS; k++) {
+		unsigned i = k % MMK_NR_ORDERS;
 		const struct mmk_store_array *array =
-		    &store->cpus[k / MMK_CACHE_ARRAYS].arrays[i];
+		    &store->cpus[k / MMK_NR_ORDERS].arrays[i];
 
-		nr_pages += (uint64_t)(MMKIT_ATOMIC_LOAD(&array->next) -
-		                array->first)
-		    << mmk__array_order(i);
+		nr_pages += (uint64_t)mmk__array_count(array) << i;
 	}
 	return nr_pages;
 }
