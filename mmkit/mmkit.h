@@ -57,8 +57,10 @@
 #include "pmap/table.h"
 #include "pmap/gather.h"
 #include "pmap/rmap.h"
+#include "pmap/super.h"
 #include "pmap/page.h"
 #include "pmap/check.h"
+#include "pmap/enter.h"
 #include "pmap/pmap.h"
 
 /* vm: address spaces */

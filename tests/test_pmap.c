@@ -259,7 +259,7 @@ TEST_FORMATS(the_pages_of_a_large_frame_are_tracked_at_its_head)
 	    MMK_OK);
 	cr_assert_eq(nr_done, 4);
 	cr_assert_eq(head->mapped, 4);
-	cr_assert(mmk_page_translation(&sys, head, 0, &pmap, &va));
+	cr_assert(mmk_page_translation(&sys, head, 3, &pmap, &va));
 	cr_assert_eq(pmap, &pmaps[0]);
 	cr_assert_eq(va, VA + 3 * PAGE);
 	cr_assert(!mmk_page_translation(&sys, head, 4, &pmap, &va));

@@ -284,7 +284,7 @@ compare(unsigned step_nr)
 	for (unsigned i = 0; i < NR_PMAPS * NR_PLACES; i++) {
 		unsigned space = i % NR_PMAPS, at = i / NR_PMAPS;
 		const struct place *place = &model.places[space][at];
-		struct mmk_translation found = { 0, 0, 0 };
+		struct mmk_translation found = { 0 };
 		bool is_there =
 		    mmk_pmap_query(&pmaps[space], va_of(at), &found);
 

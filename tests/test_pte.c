@@ -252,7 +252,7 @@ Test(pte, a_dirty_bit_set_while_an_entry_is_changed_survives)
 		uint64_t slot = mmk_pt_make_leaf(shapes[i], 0, PA, RW | USER);
 
 		hardware_is_to_write(shapes[i], &slot);
-		(void)mmk__pte_change(shapes[i], &slot, MMK_PMAP_SOFT,
+		(void)mmk__pte_change(shapes[i], 0, &slot, MMK_PMAP_SOFT,
 		    MMK_PROT_WRITE);
 		cr_assert_null(victim);
 		cr_assert_eq(mmk_pt_flags(shapes[i], 0, slot),

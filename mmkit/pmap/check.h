@@ -18,7 +18,7 @@
 MMK_BEGIN_DECLS
 
 /*
- * Walks the tables: I1 to I3 of table.h, I1 and I2 of pmap.h. The counts are
+ * Walks the tables: I1 to I4 of table.h, I1 and I2 of pmap.h. The counts are
  * compared under the lock; the reverse map page by page after that.
  */
 MMK_API bool mmk_pmap_check(struct mmk_pmap *pmap);
@@ -31,20 +31,26 @@ MMK_END_DECLS
 
 /* What a walk over all tables of a pmap finds. */
 struct mmk__census {
-	uint64_t nr_pages, nr_tracked, nr_wired, nr_tables;
+	uint64_t nr_pages, nr_tracked, nr_wired, nr_tables, nr_reserved;
 };
 
-MMK_PRIVATE void
-mmk__census_leaf(const struct mmk_pmap *pmap, uint64_t pte,
+/* False: a large leaf that may not be. */
+MMK_PRIVATE bool
+mmk__census_leaf(const struct mmk_pmap *pmap, unsigned level, uint64_t pte,
     struct mmk__census *census)
 {
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
-	unsigned flags = mmk_pt_flags(shape, 0, pte);
+	unsigned flags = mmk_pt_flags(shape, level, pte);
+	uint64_t nr_pages = mmk__pt_nr_pages(shape, level);
+	mmk_pa pa = mmk_pt_pa(shape, level, pte);
 
-	census->nr_pages++;
-	census->nr_wired += (flags & MMK_PMAP_WIRED) != 0;
-	census->nr_tracked += mmk__rmap_frame(pmap->sys,
-	    mmk_pt_pa(shape, 0, pte), flags) != NULL;
+	census->nr_pages += nr_pages;
+	census->nr_reserved += mmk__pt_nr_reserve(shape, level);
+	if ((flags & MMK_PMAP_WIRED) != 0)
+		census->nr_wired += nr_pages;
+	if (mmk__rmap_frame(pmap->sys, pa, flags) != NULL)
+		census->nr_tracked += nr_pages;
+	return level == 0 || mmk__super_fits(pmap->sys, level, pa, flags);
 }
 
 /*
@@ -73,13 +79,14 @@ mmk__census_table(const struct mmk_pmap *pmap, mmk_pa table_pa, unsigned level,
 		if (!mmk_pt_is_present(shape, level, pte))
 			return false;
 		nr_used++;
-		if (mmk_pt_is_leaf(shape, level, pte) != (level == 0))
+		if (mmk_pt_is_leaf(shape, level, pte)) {
+			if (!mmk__census_leaf(pmap, level, pte, census))
+				return false;
+		} else if (level == 0 ||
+		    !mmk__census_table(pmap, mmk_pt_pa(shape, level, pte),
+		        level - 1, va, census)) {
 			return false;
-		if (level == 0)
-			mmk__census_leaf(pmap, pte, census);
-		else if (!mmk__census_table(pmap, mmk_pt_pa(shape, level, pte),
-		             level - 1, va, census))
-			return false;
+		}
 	}
 	census->nr_tables++;
 	return frame != NULL && frame->use == MMK_USE_TABLE &&
@@ -87,50 +94,78 @@ mmk__census_table(const struct mmk_pmap *pmap, mmk_pa table_pa, unsigned level,
 	    (nr_used > 0 || frame == pmap->root);
 }
 
-/* The frame's list has exactly one entry for this leaf. locks: its bucket. */
+/* The reserve holds as many tables as it says. locks: pmap->lock held. */
 MMK_PRIVATE bool
-mmk__check_is_listed(const struct mmk_pmap *pmap, mmk_va va,
-    const struct mmk__path *path)
+mmk__census_reserve(const struct mmk_pmap *pmap)
+{
+	uint64_t nr_tables = 0;
+	uint32_t chain = pmap->reserve;
+
+	while (chain != 0 && nr_tables <= pmap->nr_reserved) {
+		const struct mmk_frame *table =
+		    mmk_frame_at(pmap->sys->phys, chain - 1);
+
+		if (table->use != MMK_USE_TABLE || table->owner != pmap ||
+		    table->mapped != 0)
+			return false;
+		chain = (uint32_t)(uintptr_t)table->translations;
+		nr_tables++;
+	}
+	return chain == 0 && nr_tables == pmap->nr_reserved;
+}
+
+/* The frame's list has an entry for this leaf. locks: its bucket. */
+MMK_PRIVATE bool
+mmk__check_is_listed(const struct mmk_pmap *pmap, const struct mmk__path *path)
 {
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
-	uint64_t pte = MMKIT_ATOMIC_LOAD(path->slots[0]);
-	const struct mmk_frame *frame = mmk__rmap_frame(pmap->sys,
-	    mmk_pt_pa(shape, 0, pte), mmk_pt_flags(shape, 0, pte));
-	const struct mmk__rmap *entry;
-	unsigned nr_found = 0;
+	uint64_t pte = MMKIT_ATOMIC_LOAD(path->slots[path->level]);
+	const struct mmk_frame *frame = mmk__path_frame(pmap, path, pte);
+	struct mmk__rmap *head;
 
 	if (frame == NULL)
 		return true;
-	entry = (const struct mmk__rmap *)frame->translations;
-	for (; entry != NULL; entry = entry->next)
-		nr_found += entry->pmap == pmap && entry->va == va;
-	return nr_found == 1 && frame->use != MMK_USE_FREE;
+	head = (struct mmk__rmap *)frame->translations;
+	return frame->use != MMK_USE_FREE &&
+	    mmk__rmap_find(&head, pmap, mmk__rmap_base(pmap->sys, frame,
+	        mmk__path_start(shape, path),
+	        mmk_pt_pa(shape, path->level, pte))) != NULL;
+}
+
+/* The counts are those that a walk over all tables finds. Same locks. */
+MMK_PRIVATE bool
+mmk__check_counts(const struct mmk_pmap *pmap)
+{
+	const struct mmk_pmap_sys *sys = pmap->sys;
+	struct mmk__census census = {0, 0, 0, 0, 0};
+
+	return mmk__census_table(pmap, mmk_frame_pa(sys->phys, pmap->root),
+	           sys->shape.nr_levels - 1u, 0, &census) &&
+	    census.nr_pages == pmap->nr_pages &&
+	    census.nr_tracked == pmap->nr_tracked &&
+	    census.nr_wired == pmap->nr_wired &&
+	    census.nr_tables == pmap->nr_tables &&
+	    census.nr_reserved == pmap->nr_reserved &&
+	    mmk__census_reserve(pmap);
 }
 
 MMK_API bool
 mmk_pmap_check(struct mmk_pmap *pmap)
 {
-	struct mmk_pmap_sys *sys = pmap->sys;
-	struct mmk__census census = {0, 0, 0, 0};
 	MMKIT_LOCK_T *bucket = NULL;
 	struct mmk__path path;
 	bool is_good;
 	mmk_va va = 0;
 
 	mmk__path_init(&path);
-	MMKIT_LOCK(&pmap->lock);
-	is_good = mmk__census_table(pmap, mmk_frame_pa(sys->phys, pmap->root),
-	              sys->shape.nr_levels - 1u, 0, &census) &&
-	    census.nr_pages == pmap->nr_pages &&
-	    census.nr_tracked == pmap->nr_tracked &&
-	    census.nr_wired == pmap->nr_wired &&
-	    census.nr_tables == pmap->nr_tables;
-	for (; is_good && mmk__leaf_next(pmap, &va, UINT64_MAX, &path, &bucket);
-	     va += MMK_PAGE_BYTES)
-		is_good = mmk__check_is_listed(pmap, va, &path);
-	MMKIT_UNLOCK(&pmap->lock);
-	if (bucket != NULL)
-		MMKIT_UNLOCK(bucket);
+	mmk__pmap_lock(pmap, NULL);
+	is_good = mmk__check_counts(pmap);
+	while (is_good &&
+	    mmk__leaf_next(pmap, &va, UINT64_MAX, &path, &bucket)) {
+		is_good = mmk__check_is_listed(pmap, &path);
+		va = mmk__path_end(&pmap->sys->shape, &path);
+	}
+	mmk__pmap_unlock(pmap, bucket);
 	return is_good;
 }
 #endif /* MMKIT_IMPLEMENTATION */

@@ -160,19 +160,16 @@ mmk__gather_bucket(struct mmk_gather *gather, const MMKIT_LOCK_T *bucket)
 	(void)MMKIT_ATOMIC_ADD(&gather->sys->nr_due[i], 1u);
 }
 
-/* One page of gather->pmap has changed. */
+/* A leaf of gather->pmap has changed. */
 MMK_PRIVATE void
-mmk__gather_page(struct mmk_gather *gather, mmk_va va)
+mmk__gather_range(struct mmk_gather *gather, mmk_va start_va, mmk_va end_va)
 {
-	if (gather->start_va == gather->end_va) {
-		gather->start_va = va;
-		gather->end_va = va + MMK_PAGE_BYTES;
-		return;
-	}
-	if (va < gather->start_va)
-		gather->start_va = va;
-	if (va >= gather->end_va)
-		gather->end_va = va + MMK_PAGE_BYTES;
+	bool is_first = gather->start_va == gather->end_va;
+
+	if (is_first || start_va < gather->start_va)
+		gather->start_va = start_va;
+	if (is_first || end_va > gather->end_va)
+		gather->end_va = end_va;
 }
 
 /*

@@ -10,17 +10,20 @@
  *         under the locks a batch of translations is changed and noted, then
  *         the locks go, the batch is flushed, and so on until none is left.
  *
- * LAYER   pmap. Includes rmap.h.
+ *         All leaves of a frame's entry are done at once: they lie side by side
+ *         and are one range to flush.
+ *
+ * LAYER   pmap. Includes super.h.
  * LOCKS   each takes the frame's bucket and, inside, the pmaps in turn. Called
  *         with no lock above VM held. Spins, without locks, while another CPU
  *         has yet to flush what it took from frames of the same bucket.
- * COST    O(translations), times (translations / MMK_PAGE_BATCH + 1)
+ * COST    O(leaves), times (places / MMK_PAGE_BATCH + 1)
  * SOURCE  own
  */
 #ifndef MMKIT_PMAP_PAGE_H
 #define MMKIT_PMAP_PAGE_H
 
-#include "rmap.h"
+#include "super.h"
 
 MMK_BEGIN_DECLS
 
@@ -59,30 +62,62 @@ MMK_END_DECLS
 
 #define MMK_PAGE_BATCH 16u
 
-/* Translations changed and not yet flushed. */
+/* Ranges of translations changed and not yet flushed. */
 struct mmk__batch {
 	struct mmk_pmap *pmaps[MMK_PAGE_BATCH];
-	mmk_va vas[MMK_PAGE_BATCH];
-	uint8_t levels[MMK_PAGE_BATCH]; /* of tables that went with the leaf */
+	mmk_va starts[MMK_PAGE_BATCH];
+	mmk_va ends[MMK_PAGE_BATCH];
 	uint32_t nr;
 	uint32_t tables; /* chain of tables to free after the flush */
+	bool is_blocked; /* a pmap was changing: come again */
 };
 
+MMK_PRIVATE void
+mmk__batch_init(struct mmk__batch *batch)
+{
+	batch->nr = 0;
+	batch->tables = 0;
+	batch->is_blocked = false;
+}
+
 /*
- * Note one. nr_flushing keeps mmk_pmap_fini waiting, for once the locks are
- * gone nothing else says that the pmap is still wanted.
+ * Begin a range of `pmap`. nr_flushing keeps mmk_pmap_fini waiting, for once
+ * the locks are gone nothing else says that the pmap is still wanted.
  *
  * locks    pmap->lock held.
  */
 MMK_PRIVATE void
-mmk__batch_add(struct mmk__batch *batch, struct mmk_pmap *pmap, mmk_va va,
-    unsigned levels)
+mmk__batch_begin(struct mmk__batch *batch, struct mmk_pmap *pmap)
 {
 	(void)MMKIT_ATOMIC_ADD(&pmap->nr_flushing, 1u);
 	batch->pmaps[batch->nr] = pmap;
-	batch->vas[batch->nr] = va;
-	batch->levels[batch->nr] = (uint8_t)levels;
-	batch->nr++;
+	batch->starts[batch->nr] = UINT64_MAX;
+	batch->ends[batch->nr] = 0;
+}
+
+/* A leaf around `va` has changed; all that an entry of `level` translates. */
+MMK_PRIVATE void
+mmk__batch_add(struct mmk__batch *batch, mmk_va va, unsigned level)
+{
+	mmk_va span_bytes =
+	    mmk__pt_span(&batch->pmaps[batch->nr]->sys->shape, level);
+	mmk_va start_va = mmk_round_down(va, span_bytes);
+
+	batch->starts[batch->nr] =
+	    mmk_min(batch->starts[batch->nr], start_va);
+	batch->ends[batch->nr] =
+	    mmk_max(batch->ends[batch->nr], start_va + span_bytes);
+}
+
+/* The range is whole; if nothing was added there is none. Same locks. */
+MMK_PRIVATE void
+mmk__batch_end(struct mmk__batch *batch)
+{
+	if (batch->ends[batch->nr] != 0)
+		batch->nr++;
+	else
+		(void)MMKIT_ATOMIC_SUB(&batch->pmaps[batch->nr]->nr_flushing,
+		    1u);
 }
 
 /*
@@ -94,16 +129,31 @@ mmk__batch_add(struct mmk__batch *batch, struct mmk_pmap *pmap, mmk_va va,
 MMK_PRIVATE void
 mmk__batch_flush(struct mmk_pmap_sys *sys, struct mmk__batch *batch)
 {
-	for (uint32_t i = 0; i < batch->nr; i++) {
-		mmk_va span_bytes = (mmk_va)1
-		    << mmk__pt_shift(&sys->shape, batch->levels[i]);
-		mmk_va start_va = mmk_round_down(batch->vas[i], span_bytes);
-
-		mmk__flush(batch->pmaps[i], start_va, start_va + span_bytes);
-	}
+	for (uint32_t i = 0; i < batch->nr; i++)
+		mmk__flush(batch->pmaps[i], batch->starts[i], batch->ends[i]);
 	mmk__tables_free(sys, batch->tables);
 	for (uint32_t i = 0; i < batch->nr; i++)
 		(void)MMKIT_ATOMIC_SUB(&batch->pmaps[i]->nr_flushing, 1u);
+	if (batch->is_blocked) {
+		MMKIT_YIELD_POINT();
+		MMKIT_CPU_RELAX();
+	}
+}
+
+/*
+ * entry->pmap's lock; false: it is not held, for a leaf is being split or
+ * joined. Whoever does that may wait for this CPU, which has to let the bucket
+ * go before it looks again. locks: the bucket.
+ */
+MMK_PRIVATE bool
+mmk__page_lock(const struct mmk__rmap *entry, struct mmk__batch *batch)
+{
+	MMKIT_LOCK(&entry->pmap->lock);
+	if (entry->pmap->is_changing == 0)
+		return true;
+	MMKIT_UNLOCK(&entry->pmap->lock);
+	batch->is_blocked = true;
+	return false;
 }
 
 /*
@@ -132,43 +182,65 @@ mmk__page_announce(struct mmk_pmap_sys *sys, const MMKIT_LOCK_T *bucket)
 	(void)MMKIT_ATOMIC_ADD(&sys->nr_due[bucket - sys->rmap_locks], 1u);
 }
 
-/* Take one translation off the frame. locks: the frame's bucket. */
+/* Take all leaves of one entry off the frame. locks: the frame's bucket. */
 MMK_PRIVATE void
-mmk__page_remove_one(const struct mmk__rmap *entry, struct mmk__batch *batch)
+mmk__page_remove_one(const struct mmk_frame *frame,
+    const struct mmk__rmap *entry, struct mmk__batch *batch)
 {
 	struct mmk_pmap *pmap = entry->pmap;
-	mmk_va va = entry->va;
-	struct mmk__path path;
+	uint32_t nr_left = entry->nr_pages;
+	struct mmk__spread spread;
 
-	MMKIT_LOCK(&pmap->lock);
-	MMK_ASSERT(mmk__path_leaf(pmap, va, &path) != NULL);
-	mmk__leaf_clear(pmap, va, &path);
-	mmk__batch_add(batch, pmap, va,
-	    mmk__path_shrink(pmap, &path, &batch->tables));
+	mmk__spread_init(&spread, frame, entry);
+	if (!mmk__page_lock(entry, batch))
+		return;
+	mmk__batch_begin(batch, pmap);
+	while (nr_left > 0) { /* the entry goes with the last */
+		struct mmk__path *path = &spread.path;
+		bool is_there = mmk__spread_next(&spread);
+
+		MMK_ASSERT(is_there);
+		nr_left -=
+		    (uint32_t)mmk__pt_nr_pages(&pmap->sys->shape, path->level);
+		mmk_pool_free(&pmap->sys->rmap_pool,
+		    mmk__leaf_clear(pmap, path, &batch->tables));
+		mmk__batch_add(batch, path->va,
+		    mmk__path_shrink(pmap, path, &batch->tables));
+	}
+	mmk__batch_end(batch);
 	MMKIT_UNLOCK(&pmap->lock);
 }
 
 /*
- * Take `flags` from one translation; what it had of them is returned, and it
- * is noted if it had any. locks: the frame's bucket.
+ * Take `flags` from all leaves of one entry; what they had of them is
+ * returned, and noted if they had any. locks: the frame's bucket.
  */
 MMK_PRIVATE unsigned
-mmk__page_take_one(const struct mmk__rmap *entry, unsigned flags,
-    struct mmk__batch *batch)
+mmk__page_take_one(const struct mmk_frame *frame,
+    const struct mmk__rmap *entry, unsigned flags, struct mmk__batch *batch)
 {
 	struct mmk_pmap *pmap = entry->pmap;
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
-	struct mmk__path path;
-	uint64_t *slot;
+	struct mmk__spread spread;
+	unsigned had = 0;
 
-	MMKIT_LOCK(&pmap->lock);
-	slot = mmk__path_leaf(pmap, entry->va, &path);
-	MMK_ASSERT(slot != NULL);
-	flags &= mmk_pt_flags(shape, 0, mmk__pte_change(shape, slot, 0, flags));
-	if (flags != 0)
-		mmk__batch_add(batch, pmap, entry->va, 0);
+	mmk__spread_init(&spread, frame, entry);
+	if (!mmk__page_lock(entry, batch))
+		return 0;
+	mmk__batch_begin(batch, pmap);
+	while (mmk__spread_next(&spread)) {
+		const struct mmk__path *path = &spread.path;
+		uint64_t pte = mmk__pte_change(shape, path->level,
+		    path->slots[path->level], 0, flags);
+		unsigned taken = flags & mmk_pt_flags(shape, path->level, pte);
+
+		if (taken != 0)
+			mmk__batch_add(batch, path->va, path->level);
+		had |= taken;
+	}
+	mmk__batch_end(batch);
 	MMKIT_UNLOCK(&pmap->lock);
-	return flags;
+	return had;
 }
 
 /* Take `flags` from every translation of the frame; true: one had some. */
@@ -187,21 +259,43 @@ mmk__page_take(struct mmk_pmap_sys *sys, struct mmk_frame *frame,
 	do {
 		const struct mmk__rmap *entry;
 
-		batch.nr = 0;
-		batch.tables = 0;
+		mmk__batch_init(&batch);
 		MMKIT_LOCK(bucket);
 		entry = (const struct mmk__rmap *)frame->translations;
-		for (; entry != NULL && batch.nr < MMK_PAGE_BATCH;
+		for (; entry != NULL && batch.nr < MMK_PAGE_BATCH &&
+		     !batch.is_blocked;
 		     entry = entry->next)
-			had |= mmk__page_take_one(entry, flags, &batch);
+			had |= mmk__page_take_one(frame, entry, flags, &batch);
 		MMKIT_UNLOCK(bucket);
 		mmk__batch_flush(sys, &batch);
-		if (nr_rounds > 0)
+		if (nr_rounds > 0 && !batch.is_blocked)
 			nr_rounds--;
-	} while (batch.nr == MMK_PAGE_BATCH &&
-	    (nr_rounds > 0 || (flags & MMK_PROT_ALL) != 0));
+	} while (batch.is_blocked || (batch.nr == MMK_PAGE_BATCH &&
+	    (nr_rounds > 0 || (flags & MMK_PROT_ALL) != 0)));
 	mmk__page_await(sys, bucket);
 	return had != 0;
+}
+
+/* Has a leaf of the entry one of `flags`? locks: the frame's bucket. */
+MMK_PRIVATE bool
+mmk__page_has_one(const struct mmk_frame *frame,
+    const struct mmk__rmap *entry, unsigned flags, struct mmk__batch *batch)
+{
+	const struct mmk_pt_shape *shape = &entry->pmap->sys->shape;
+	struct mmk__spread spread;
+	bool has = false;
+
+	mmk__spread_init(&spread, frame, entry);
+	if (!mmk__page_lock(entry, batch))
+		return false;
+	while (!has && mmk__spread_next(&spread)) {
+		const struct mmk__path *path = &spread.path;
+		uint64_t pte = MMKIT_ATOMIC_LOAD(path->slots[path->level]);
+
+		has = (mmk_pt_flags(shape, path->level, pte) & flags) != 0;
+	}
+	MMKIT_UNLOCK(&entry->pmap->lock);
+	return has;
 }
 
 /*
@@ -213,23 +307,21 @@ mmk__page_has(struct mmk_pmap_sys *sys, struct mmk_frame *frame,
     unsigned flags)
 {
 	MMKIT_LOCK_T *bucket = mmk__rmap_lock(sys, frame);
-	const struct mmk__rmap *entry;
+	struct mmk__batch batch;
 	bool has = false;
 
-	MMKIT_LOCK(bucket);
-	entry = (const struct mmk__rmap *)frame->translations;
-	for (; entry != NULL && !has; entry = entry->next) {
-		struct mmk__path path;
-		const uint64_t *slot;
+	do {
+		const struct mmk__rmap *entry;
 
-		MMKIT_LOCK(&entry->pmap->lock);
-		slot = mmk__path_leaf(entry->pmap, entry->va, &path);
-		MMK_ASSERT(slot != NULL);
-		has = (mmk_pt_flags(&sys->shape, 0, MMKIT_ATOMIC_LOAD(slot)) &
-		          flags) != 0;
-		MMKIT_UNLOCK(&entry->pmap->lock);
-	}
-	MMKIT_UNLOCK(bucket);
+		mmk__batch_init(&batch);
+		MMKIT_LOCK(bucket);
+		entry = (const struct mmk__rmap *)frame->translations;
+		for (; entry != NULL && !has && !batch.is_blocked;
+		     entry = entry->next)
+			has = mmk__page_has_one(frame, entry, flags, &batch);
+		MMKIT_UNLOCK(bucket);
+		mmk__batch_flush(sys, &batch);
+	} while (batch.is_blocked && !has);
 	return has;
 }
 
@@ -251,16 +343,16 @@ mmk_page_remove_all(struct mmk_pmap_sys *sys, struct mmk_frame *frame)
 
 	mmk__page_announce(sys, bucket);
 	do {
-		batch.nr = 0;
-		batch.tables = 0;
+		mmk__batch_init(&batch);
 		MMKIT_LOCK(bucket);
-		while (frame->translations != NULL && batch.nr < MMK_PAGE_BATCH)
-			mmk__page_remove_one(
+		while (frame->translations != NULL &&
+		    batch.nr < MMK_PAGE_BATCH && !batch.is_blocked)
+			mmk__page_remove_one(frame,
 			    (const struct mmk__rmap *)frame->translations,
 			    &batch);
 		MMKIT_UNLOCK(bucket);
 		mmk__batch_flush(sys, &batch);
-	} while (batch.nr == MMK_PAGE_BATCH);
+	} while (batch.is_blocked || batch.nr == MMK_PAGE_BATCH);
 	mmk__page_await(sys, bucket);
 }
 #endif

@@ -10,33 +10,40 @@
  *           table.h   the shape of a table, the walk
  *           gather.h  flush first, free after
  *           rmap.h    from a frame to its translations
+ *           super.h   superpages, joined and split
  *           page.h    operations on all translations of a frame
  *           check.h   an audit of the tables and the reverse map
+ *           enter.h   entering translations
  *           pmap.h    operations on one address space
+ *
+ *         doc/PMAP.md has the contract of all operations on one page.
  *
  *         A pmap translates addresses from 0 to mmk_pt_va_limit(shape). On
  *         architectures that keep the kernel's half in the same table, that
  *         half is the kernel's own: nothing here reads or writes it.
  *
- *         Each operation below and in page.h may be replaced alone: a backend
+ *         Each operation below, in super.h, enter.h and page.h may be replaced alone: a backend
  *         (or the configuration) that defines a macro of its name, as in
  *         `#define mmk_pmap_remove my_pmap_remove`, supplies that function.
  *
- * LAYER   pmap. Includes check.h. Knows no map, object or anon.
+ * LAYER   pmap. Includes check.h, enter.h. Knows no map, object or anon.
  * LOCKS   a bucket of the reverse map, then the pmap; never two of either.
- *         What flushes does it after both are let go.
+ *         What flushes does it after both are let go, and may spin without
+ *         locks for another CPU that is splitting or joining a leaf.
  * COST    one walk a page; 32 bytes a tracked translation; a page for each
  *         table. Absent tables are skipped at once.
  * SOURCE  own; the operations are those of Mach's pmap (Rashid et al., 1987)
  *         with UVM's changes.
  *
- * I1      nr_pages, nr_tracked, nr_wired count the leaves      tested by: check
- * I2      each tracked leaf has one entry in the reverse map   tested by: check
+ * I1      nr_pages, nr_tracked, nr_wired count the pages of leaves
+ * I2      each tracked leaf is counted in one entry of the reverse map
+ *                                                              tested by: check
  */
 #ifndef MMKIT_PMAP_PMAP_H
 #define MMKIT_PMAP_PMAP_H
 
 #include "check.h"
+#include "enter.h"
 
 MMK_BEGIN_DECLS
 
@@ -67,42 +74,24 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_pmap_init(struct mmk_pmap *pmap,
 MMK_API void mmk_pmap_fini(struct mmk_pmap *pmap);
 
 /*
- * mmk_pmap_enter: translate one page.
+ * mmk_pmap_set_payer: somebody pays for the tables, the root and those in
+ * reserve included. `charge` is called with pmap->lock and a bucket held, and
+ * may refuse: an operation then fails as if there were no memory.
  *
- * What is there is replaced. The same page: its rights become `flags` in
- * place, with a flush only if some were taken away; accessed and modified
- * stay. Another page, or another kind of memory: the old translation is
- * removed and flushed before the new one is written (break before make).
- * flags may have ACCESSED and MODIFIED set from the start. More may be granted
- * than asked, if the architecture has no other way: see mmk_pmap_query.
- *
- * locks    takes bucket, pmap. None above VM held.
- * errors   MMK_ERR_NOMEM: a table or an entry of the reverse map.
- *          MMK_ERR_INVAL: unaligned, beyond the widths, unknown flags, or no
- *          permission at all. Nothing changed by either.
+ * pre      nothing has been entered yet; the payer outlives the pmap.
+ * errors   MMK_ERR_NOMEM: it refuses to pay for the root. Nothing changed.
  */
-MMK_API MMK_NODISCARD enum mmk_err mmk_pmap_enter(struct mmk_pmap *pmap,
-    mmk_va va, mmk_pa pa, unsigned flags);
-
-/*
- * mmk_pmap_enter_run: mmk_pmap_enter for nr_pages neighbours.
- *
- * out      *nr_done_out: pages entered, also if an error ended it early; what
- *          was entered stays.
- * errors   as mmk_pmap_enter.
- */
-MMK_API MMK_NODISCARD enum mmk_err mmk_pmap_enter_run(struct mmk_pmap *pmap,
-    mmk_va va, mmk_pa pa, uint64_t nr_pages, unsigned flags,
-    uint64_t *nr_done_out);
+MMK_API MMK_NODISCARD enum mmk_err mmk_pmap_set_payer(struct mmk_pmap *pmap,
+    const struct mmk_slab_payer *payer);
 
 /*
  * mmk_pmap_remove: remove every translation in [start_va, end_va), wired too.
  *
  * Modified and referenced go to the frames; tables that become empty go to the
  * gather. The frames' references are the caller's, to be given up once the gather
- * is finished, not before.
+ * is finished, not before. A large leaf that is only partly in the range is split.
  *
- * locks    takes bucket, pmap. None above VM held.
+ * locks    takes bucket, pmap. None above MAP held: splitting flushes.
  */
 MMK_API void mmk_pmap_remove(struct mmk_pmap *pmap, mmk_va start_va,
     mmk_va end_va, struct mmk_gather *gather);
@@ -117,6 +106,29 @@ MMK_API void mmk_pmap_protect(struct mmk_pmap *pmap, mmk_va start_va,
     mmk_va end_va, unsigned prot, struct mmk_gather *gather);
 
 /*
+ * mmk_pmap_kenter: nr_pages of the kernel's own, wired and untracked.
+ *
+ * pre      nothing is translated there, and nobody else enters anything.
+ * locks    as mmk_pmap_enter.
+ * errors   as mmk_pmap_enter: nothing changed, all or nothing.
+ */
+MMK_API MMK_NODISCARD enum mmk_err mmk_pmap_kenter(struct mmk_pmap *pmap,
+    mmk_va va, mmk_pa pa, uint64_t nr_pages, unsigned flags);
+
+/* What mmk_pmap_kenter entered is gone, from every TLB. Same locks. */
+MMK_API void mmk_pmap_kremove(struct mmk_pmap *pmap, mmk_va va,
+    uint64_t nr_pages);
+
+/*
+ * mmk_pmap_collect: forget all translations in the range that are not wired and
+ * have no flag of `keep`: MMK_PMAP_SOFT, MMK_PMAP_UNTRACKED, MMK_PMAP_DEVICE.
+ * They come back by faults; what they took of tables is the machine's again.
+ * A large leaf goes if all of it is in the range. Same locks as remove.
+ */
+MMK_API void mmk_pmap_collect(struct mmk_pmap *pmap, mmk_va start_va,
+    mmk_va end_va, unsigned keep, struct mmk_gather *gather);
+
+/*
  * mmk_pmap_settle: what page operations of other CPUs have taken away before
  * the call, but not come to flush yet, is flushed on return. Before something
  * new is entered where a page operation may have removed what was.
@@ -129,11 +141,14 @@ MMK_API void mmk_pmap_settle(struct mmk_pmap *pmap);
 /* The translation of the page that `va` is in; false: none, *out untouched. */
 MMK_API bool mmk_pmap_query(struct mmk_pmap *pmap, mmk_va va,
     struct mmk_translation *out);
-/* The first at or after `va` and below `end_va`; false: none. */
+/* The first page at or after `va` and below `end_va`; false: none. */
 MMK_API bool mmk_pmap_next(struct mmk_pmap *pmap, mmk_va va, mmk_va end_va,
     struct mmk_translation *out);
 
-/* It may be forgotten from now on. Nothing there, or not wired: harmless. */
+/*
+ * The page may be forgotten from now on. Nothing there, or not wired: harmless.
+ * Splits a wired large leaf. locks: takes pmap. None above MAP held.
+ */
 MMK_API void mmk_pmap_unwire(struct mmk_pmap *pmap, mmk_va va);
 
 /*
@@ -143,7 +158,8 @@ MMK_API void mmk_pmap_unwire(struct mmk_pmap *pmap, mmk_va va);
  * the translation grants it, the fault was about accessed or modified bits
  * that this hardware does not set itself, or about a stale copy with fewer
  * rights: the bits are set, this CPU's copy is dropped, and true is returned:
- * do it again. False: a real fault.
+ * do it again. False: a real fault. So is a fault on a leaf that is being split
+ * or joined: this waits for it, with interrupts on if shootdowns need them.
  */
 MMK_API bool mmk_pmap_emulate(struct mmk_pmap *pmap, mmk_va va,
     unsigned access);
@@ -204,8 +220,10 @@ mmk_pmap_sys_fini(struct mmk_pmap_sys *sys)
 MMK_API enum mmk_err
 mmk_pmap_init(struct mmk_pmap *pmap, struct mmk_pmap_sys *sys, void *owner)
 {
-	struct mmk_frame *root = mmk__table_alloc(sys, pmap);
+	struct mmk_frame *root;
 
+	pmap->payer = NULL;
+	root = mmk__table_alloc(sys, pmap, MMK_ALLOC_ZERO);
 	if (root == NULL)
 		return MMK_ERR_NOMEM;
 	pmap->sys = sys;
@@ -216,9 +234,24 @@ mmk_pmap_init(struct mmk_pmap *pmap, struct mmk_pmap_sys *sys, void *owner)
 	pmap->nr_tracked = 0;
 	pmap->nr_wired = 0;
 	pmap->nr_tables = 1;
+	pmap->nr_reserved = 0;
+	pmap->reserve = 0;
+	pmap->is_changing = 0;
 	pmap->nr_flushing = 0;
 	pmap->owner = owner;
 	MMKIT_LOCK_INIT(&pmap->lock, "pmap", MMK_RANK_PMAP);
+	return MMK_OK;
+}
+
+MMK_API enum mmk_err
+mmk_pmap_set_payer(struct mmk_pmap *pmap, const struct mmk_slab_payer *payer)
+{
+	MMK_ASSERT(pmap->nr_tables == 1);
+	MMK_ASSERT(pmap->nr_pages == 0);
+	MMK_ASSERT(pmap->payer == NULL);
+	if (payer->charge(payer->ctx, 1) != MMK_OK)
+		return MMK_ERR_NOMEM;
+	pmap->payer = payer;
 	return MMK_OK;
 }
 
@@ -230,6 +263,7 @@ mmk_pmap_fini(struct mmk_pmap *pmap)
 	MMKIT_LOCK(&pmap->lock);
 	MMK_ASSERT(pmap->nr_pages == 0);
 	MMK_ASSERT(pmap->nr_tables == 1);
+	MMK_ASSERT(pmap->nr_reserved == 0);
 	for (unsigned i = 0; i < (MMKIT_CPU_MAX + 63) / 64; i++)
 		MMK_ASSERT(MMKIT_ATOMIC_LOAD(&pmap->cpus.words[i]) == 0);
 	MMKIT_UNLOCK(&pmap->lock);
@@ -237,234 +271,107 @@ mmk_pmap_fini(struct mmk_pmap *pmap)
 	pmap->root = NULL;
 }
 
-/* What mmk_pmap_enter is to do, and what it has reserved for it. */
-struct mmk__enter {
-	struct mmk_pmap *pmap;
-	mmk_va va;
-	mmk_pa pa;
-	unsigned flags;
-	bool holds_place;        /* va's place is counted in its table, empty */
-	struct mmk_frame *frame; /* tracked there; NULL: untracked */
-	struct mmk__rmap *entry; /* for the reverse map, if tracked */
-};
-
-MMK_PRIVATE bool
-mmk__enter_is_valid(const struct mmk_pt_shape *shape, mmk_va va, mmk_pa pa,
-    unsigned flags)
-{
-	return mmk_is_page_aligned(va) && va < mmk_pt_va_limit(shape) &&
-	    mmk_is_page_aligned(pa) && pa >> shape->pa_bits == 0 &&
-	    (flags & ~MMK_PMAP_ALL) == 0 && (flags & MMK_PROT_ALL) != 0;
-}
-
-/* Move the wired count from a leaf's old flags to its new ones. */
-MMK_PRIVATE void
-mmk__pmap_count_wired(struct mmk_pmap *pmap, unsigned old, unsigned now)
-{
-	pmap->nr_wired -= (old & MMK_PMAP_WIRED) != 0;
-	pmap->nr_wired += (now & MMK_PMAP_WIRED) != 0;
-}
+/* Which leaves mmk__remove_range leaves alone. */
+#define MMK__KEEP_NONE 0u
 
 /*
- * mmk__enter_in_place: the page is there already: change its rights only.
- *
- * locks    takes pmap->lock; flushes when it has let go.
- * out      true: done. False: something else is there, or nothing.
+ * What remove and collect do. A leaf with a flag of `keep` stays; if there are
+ * such flags, so does a large leaf that is not wholly in the range.
  */
-MMK_PRIVATE bool
-mmk__enter_in_place(const struct mmk__enter *enter)
-{
-	struct mmk_pmap *pmap = enter->pmap;
-	const struct mmk_pt_shape *shape = &pmap->sys->shape;
-	unsigned rights = MMK_PROT_ALL | MMK_PMAP_USER;
-	unsigned changeable = rights | MMK_PMAP_WIRED | MMK_PMAP_SOFT;
-	unsigned kind = MMK_PMAP_DEVICE | MMK_PMAP_UNTRACKED;
-	struct mmk__path path;
-	unsigned old, now;
-	uint64_t *slot, pte;
-
-	MMKIT_LOCK(&pmap->lock);
-	slot = mmk__path_leaf(pmap, enter->va, &path);
-	pte = slot != NULL ? MMKIT_ATOMIC_LOAD(slot) : 0;
-	old = mmk_pt_flags(shape, 0, pte);
-	if (slot == NULL || mmk_pt_pa(shape, 0, pte) != enter->pa ||
-	    ((old ^ enter->flags) & kind) != 0) {
-		MMKIT_UNLOCK(&pmap->lock);
-		return false;
-	}
-	(void)mmk__pte_change(shape, slot, enter->flags,
-	    changeable & ~enter->flags);
-	now = mmk_pt_flags(shape, 0, MMKIT_ATOMIC_LOAD(slot));
-	mmk__pmap_count_wired(pmap, old, now);
-	MMKIT_UNLOCK(&pmap->lock);
-	if ((old & ~now & rights) != 0)
-		mmk__flush(pmap, enter->va, enter->va + MMK_PAGE_BYTES);
-	else if (old != now)
-		mmk_pt_raised(pmap, enter->va);
-	return true;
-}
-
-/* Write the leaf and count it. pre: its place is empty. locks: both held. */
 MMK_PRIVATE void
-mmk__enter_fill(const struct mmk__enter *enter, struct mmk__path *path)
+mmk__remove_range(struct mmk_pmap *pmap, mmk_va va, mmk_va end_va,
+    unsigned keep, struct mmk_gather *gather)
 {
-	struct mmk_pmap *pmap = enter->pmap;
-
-	if (!enter->holds_place)
-		mmk__pt_frame(pmap, path->slots[0])->mapped++;
-	pmap->nr_pages++;
-	mmk__pmap_count_wired(pmap, 0, enter->flags);
-	if (enter->frame != NULL) {
-		pmap->nr_tracked++;
-		enter->entry->pmap = pmap;
-		enter->entry->va = enter->va;
-		mmk__rmap_insert(enter->frame, enter->entry);
-	}
-	MMKIT_ATOMIC_STORE(path->slots[0],
-	    mmk_pt_make_leaf(&pmap->sys->shape, 0, enter->pa, enter->flags));
-	mmk_pt_published(pmap);
-}
-
-/*
- * mmk__enter_commit: write the leaf where nothing is.
- *
- * locks    takes bucket, pmap.
- * errors   MMK_ERR_NOMEM. MMK_ERR_EXIST: a leaf is there. Nothing changed.
- */
-MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__enter_commit(const struct mmk__enter *enter)
-{
-	struct mmk_pmap *pmap = enter->pmap;
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
 	MMKIT_LOCK_T *bucket = NULL;
-	enum mmk_err err = MMK_OK;
 	struct mmk__path path;
 
-	if (enter->frame != NULL) {
-		bucket = mmk__rmap_lock(pmap->sys, enter->frame);
-		MMKIT_LOCK(bucket);
-	}
-	MMKIT_LOCK(&pmap->lock);
-	if (!mmk__path_find(pmap, enter->va, &path))
-		err = mmk__path_grow(pmap, enter->va, &path);
-	else if (mmk_pt_is_present(shape, 0, MMKIT_ATOMIC_LOAD(path.slots[0])))
-		err = MMK_ERR_EXIST;
-	if (err == MMK_OK)
-		mmk__enter_fill(enter, &path);
-	MMKIT_UNLOCK(&pmap->lock);
-	if (bucket != NULL)
-		MMKIT_UNLOCK(bucket);
-	return err;
-}
-
-/*
- * mmk__enter_displace: break before make: remove the leaf that is there, and
- * flush it. Its place stays counted, so the table stays, and committing after
- * this cannot fail for want of one.
- *
- * locks    takes bucket, pmap; flushes when it has let go.
- */
-MMK_PRIVATE void
-mmk__enter_displace(struct mmk__enter *enter)
-{
-	struct mmk_pmap *pmap = enter->pmap;
-	mmk_va va = enter->va;
-	mmk_va end_va = va + MMK_PAGE_BYTES;
-	MMKIT_LOCK_T *bucket = NULL;
-	struct mmk__path path;
-
+	mmk__gather_begin(gather, pmap);
 	mmk__path_init(&path);
-	MMKIT_LOCK(&pmap->lock);
-	if (mmk__leaf_next(pmap, &va, end_va, &path, &bucket)) {
-		mmk__leaf_clear(pmap, va, &path);
-		if (enter->holds_place)
-			mmk__pt_frame(pmap, path.slots[0])->mapped--;
-		enter->holds_place = true;
+	mmk__pmap_lock(pmap, NULL);
+	while (mmk__leaf_next(pmap, &va, end_va, &path, &bucket)) {
+		unsigned flags = mmk_pt_flags(shape, path.level,
+		    MMKIT_ATOMIC_LOAD(path.slots[path.level]));
+		bool is_within =
+		    mmk__path_is_within(shape, &path, va, end_va);
+
+		if (!is_within && keep == MMK__KEEP_NONE) {
+			mmk__path_split(pmap, &path, bucket);
+			bucket = NULL;
+			mmk__path_init(&path);
+			mmk__pmap_lock(pmap, NULL);
+			continue;
+		}
+		va = mmk__path_end(shape, &path);
+		if (!is_within || (flags & keep) != 0)
+			continue;
+		if (bucket != NULL)
+			mmk__gather_bucket(gather, bucket);
+		mmk_pool_free(&pmap->sys->rmap_pool,
+		    mmk__leaf_clear(pmap, &path, &gather->tables));
+		(void)mmk__path_shrink(pmap, &path, &gather->tables);
+		mmk__gather_range(gather, mmk__path_start(shape, &path), va);
 	}
-	MMKIT_UNLOCK(&pmap->lock);
-	if (bucket != NULL)
-		MMKIT_UNLOCK(bucket);
-	mmk__flush(pmap, enter->va, end_va);
+	mmk__gather_pending(gather);
+	mmk__pmap_unlock(pmap, bucket);
 }
 
-#ifndef mmk_pmap_enter
-MMK_API enum mmk_err
-mmk_pmap_enter(struct mmk_pmap *pmap, mmk_va va, mmk_pa pa, unsigned flags)
+MMK_PRIVATE void
+mmk__assert_range(mmk_va start_va, mmk_va end_va)
 {
-	struct mmk_pmap_sys *sys = pmap->sys;
-	struct mmk__enter enter = {pmap, va, pa, flags, false, NULL, NULL};
-	enum mmk_err err;
-
-	if (!mmk__enter_is_valid(&sys->shape, va, pa, flags))
-		return MMK_ERR_INVAL;
-	enter.frame = mmk__rmap_frame(sys, pa, flags);
-	if (enter.frame == NULL)
-		enter.flags |= MMK_PMAP_UNTRACKED;
-	if (mmk__enter_in_place(&enter))
-		return MMK_OK;
-	if (enter.frame != NULL) {
-		enter.entry =
-		    (struct mmk__rmap *)mmk_pool_alloc(&sys->rmap_pool);
-		if (enter.entry == NULL)
-			return MMK_ERR_NOMEM;
-	}
-	while ((err = mmk__enter_commit(&enter)) == MMK_ERR_EXIST)
-		mmk__enter_displace(&enter);
-	if (err != MMK_OK)
-		mmk_pool_free(&sys->rmap_pool, enter.entry);
-	return err;
+	MMK_ASSERT(mmk_is_page_aligned(start_va));
+	MMK_ASSERT(mmk_is_page_aligned(end_va));
+	MMK_ASSERT(start_va <= end_va);
+	(void)start_va, (void)end_va;
 }
-#endif
-
-#ifndef mmk_pmap_enter_run
-MMK_API enum mmk_err
-mmk_pmap_enter_run(struct mmk_pmap *pmap, mmk_va va, mmk_pa pa,
-    uint64_t nr_pages, unsigned flags, uint64_t *nr_done_out)
-{
-	enum mmk_err err = MMK_OK;
-	uint64_t nr_done = 0;
-
-	while (nr_done < nr_pages) {
-		uint64_t offset_bytes = mmk_bytes_of_pages(nr_done);
-
-		err = mmk_pmap_enter(pmap, va + offset_bytes, pa + offset_bytes,
-		    flags);
-		if (err != MMK_OK)
-			break;
-		nr_done++;
-	}
-	*nr_done_out = nr_done;
-	return err;
-}
-#endif
 
 #ifndef mmk_pmap_remove
 MMK_API void
 mmk_pmap_remove(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va,
     struct mmk_gather *gather)
 {
-	MMKIT_LOCK_T *bucket = NULL;
-	struct mmk__path path;
-	mmk_va va = start_va;
+	mmk__assert_range(start_va, end_va);
+	mmk__remove_range(pmap, start_va, end_va, MMK__KEEP_NONE, gather);
+}
+#endif
 
-	MMK_ASSERT(mmk_is_page_aligned(start_va));
-	MMK_ASSERT(mmk_is_page_aligned(end_va));
-	MMK_ASSERT(start_va <= end_va);
-	mmk__gather_begin(gather, pmap);
-	mmk__path_init(&path);
-	MMKIT_LOCK(&pmap->lock);
-	for (; mmk__leaf_next(pmap, &va, end_va, &path, &bucket);
-	     va += MMK_PAGE_BYTES) {
-		if (bucket != NULL)
-			mmk__gather_bucket(gather, bucket);
-		mmk__leaf_clear(pmap, va, &path);
-		(void)mmk__path_shrink(pmap, &path, &gather->tables);
-		mmk__gather_page(gather, va);
-	}
-	mmk__gather_pending(gather);
-	MMKIT_UNLOCK(&pmap->lock);
-	if (bucket != NULL)
-		MMKIT_UNLOCK(bucket);
+#ifndef mmk_pmap_kremove
+MMK_API void
+mmk_pmap_kremove(struct mmk_pmap *pmap, mmk_va va, uint64_t nr_pages)
+{
+	struct mmk_gather gather;
+
+	mmk_gather_init(&gather, pmap->sys);
+	mmk_pmap_remove(pmap, va, va + mmk_bytes_of_pages(nr_pages), &gather);
+	mmk_gather_finish(&gather);
+}
+#endif
+
+#ifndef mmk_pmap_kenter
+MMK_API enum mmk_err
+mmk_pmap_kenter(struct mmk_pmap *pmap, mmk_va va, mmk_pa pa, uint64_t nr_pages,
+    unsigned flags)
+{
+	uint64_t nr_done;
+	enum mmk_err err;
+
+	err = mmk_pmap_enter_run(pmap, va, pa, nr_pages,
+	    flags | MMK_PMAP_WIRED | MMK_PMAP_UNTRACKED, &nr_done);
+	if (err != MMK_OK && nr_done > 0)
+		mmk_pmap_kremove(pmap, va, nr_done);
+	return err;
+}
+#endif
+
+#ifndef mmk_pmap_collect
+MMK_API void
+mmk_pmap_collect(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va,
+    unsigned keep, struct mmk_gather *gather)
+{
+	mmk__assert_range(start_va, end_va);
+	MMK_ASSERT((keep & ~(MMK_PMAP_SOFT | MMK_PMAP_UNTRACKED |
+	                MMK_PMAP_DEVICE)) == 0);
+	mmk__remove_range(pmap, start_va, end_va, keep | MMK_PMAP_WIRED, gather);
 }
 #endif
 
@@ -479,19 +386,60 @@ mmk__pt_granted(const struct mmk_pt_shape *shape, unsigned prot,
 	return mmk_pt_flags(shape, 0, pte) & MMK_PROT_ALL;
 }
 
-/* Take rights from one leaf. locks: pmap->lock. */
+/* Take rights from the path's leaf. locks: pmap->lock. */
 MMK_PRIVATE void
-mmk__protect_leaf(struct mmk_pmap *pmap, uint64_t *slot, unsigned take,
-    struct mmk_gather *gather)
+mmk__protect_leaf(struct mmk_pmap *pmap, const struct mmk__path *path,
+    unsigned take, struct mmk_gather *gather)
 {
 	struct mmk_pmap_sys *sys = pmap->sys;
-	uint64_t pte = MMKIT_ATOMIC_LOAD(slot);
-	const struct mmk_frame *frame = mmk__rmap_frame(sys,
-	    mmk_pt_pa(&sys->shape, 0, pte), mmk_pt_flags(&sys->shape, 0, pte));
+	const struct mmk_pt_shape *shape = &sys->shape;
+	uint64_t *slot = path->slots[path->level];
+	const struct mmk_frame *frame =
+	    mmk__path_frame(pmap, path, MMKIT_ATOMIC_LOAD(slot));
 
 	if (frame != NULL)
 		mmk__gather_bucket(gather, mmk__rmap_lock(sys, frame));
-	(void)mmk__pte_change(&sys->shape, slot, 0, take);
+	(void)mmk__pte_change(shape, path->level, slot, 0, take);
+	mmk__gather_range(gather, mmk__path_start(shape, path),
+	    mmk__path_end(shape, path));
+}
+
+/*
+ * Protect the first leaf at or after *va, which moves behind it, or stays if
+ * there has to be another try. False: there is none. locks: pmap->lock, let go
+ * in between.
+ */
+MMK_PRIVATE bool
+mmk__protect_next(struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
+    struct mmk__path *path, unsigned prot, struct mmk_gather *gather)
+{
+	const struct mmk_pt_shape *shape = &pmap->sys->shape;
+	unsigned flags, had, take;
+	mmk_va leaf_va;
+
+	if (!mmk__path_next(pmap, va, end_va, path))
+		return false;
+	leaf_va = *va;
+	flags = mmk_pt_flags(shape, path->level,
+	    MMKIT_ATOMIC_LOAD(path->slots[path->level]));
+	had = flags & MMK_PROT_ALL;
+	take = had & ~mmk__pt_granted(shape, prot, flags);
+	if (take == had) { /* nothing would be left */
+		*va = mmk_min(mmk__path_end(shape, path), end_va);
+		MMKIT_UNLOCK(&pmap->lock);
+		mmk_pmap_remove(pmap, leaf_va, *va, gather);
+	} else if (take != 0 &&
+	    !mmk__path_is_within(shape, path, leaf_va, end_va)) {
+		mmk__path_split(pmap, path, NULL);
+	} else {
+		if (take != 0)
+			mmk__protect_leaf(pmap, path, take, gather);
+		*va = mmk__path_end(shape, path);
+		return true;
+	}
+	mmk__path_init(path);
+	mmk__pmap_lock(pmap, NULL);
+	return true;
 }
 
 #ifndef mmk_pmap_protect
@@ -499,7 +447,6 @@ MMK_API void
 mmk_pmap_protect(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va,
     unsigned prot, struct mmk_gather *gather)
 {
-	const struct mmk_pt_shape *shape = &pmap->sys->shape;
 	struct mmk__path path;
 	mmk_va va = start_va;
 
@@ -508,28 +455,12 @@ mmk_pmap_protect(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va,
 		mmk_pmap_remove(pmap, start_va, end_va, gather);
 		return;
 	}
-	MMK_ASSERT(mmk_is_page_aligned(start_va));
-	MMK_ASSERT(mmk_is_page_aligned(end_va));
-	MMK_ASSERT(start_va <= end_va);
+	mmk__assert_range(start_va, end_va);
 	mmk__gather_begin(gather, pmap);
 	mmk__path_init(&path);
-	MMKIT_LOCK(&pmap->lock);
-	for (; mmk__path_next(pmap, &va, end_va, &path); va += MMK_PAGE_BYTES) {
-		unsigned flags = mmk_pt_flags(shape, 0,
-		    MMKIT_ATOMIC_LOAD(path.slots[0]));
-		unsigned had = flags & MMK_PROT_ALL;
-		unsigned take = had & ~mmk__pt_granted(shape, prot, flags);
-
-		if (take == had) { /* nothing would be left */
-			MMKIT_UNLOCK(&pmap->lock);
-			mmk_pmap_remove(pmap, va, va + MMK_PAGE_BYTES, gather);
-			mmk__path_init(&path);
-			MMKIT_LOCK(&pmap->lock);
-		} else if (take != 0) {
-			mmk__protect_leaf(pmap, path.slots[0], take, gather);
-			mmk__gather_page(gather, va);
-		}
-	}
+	mmk__pmap_lock(pmap, NULL);
+	while (mmk__protect_next(pmap, &va, end_va, &path, prot, gather))
+		continue;
 	mmk__gather_pending(gather);
 	MMKIT_UNLOCK(&pmap->lock);
 }
@@ -566,14 +497,15 @@ mmk_pmap_next(struct mmk_pmap *pmap, mmk_va va, mmk_va end_va,
 	bool is_found;
 
 	mmk__path_init(&path);
-	MMKIT_LOCK(&pmap->lock);
+	mmk__pmap_lock(pmap, NULL);
 	is_found = mmk__path_next(pmap, &va, end_va, &path);
 	if (is_found) {
-		uint64_t pte = MMKIT_ATOMIC_LOAD(path.slots[0]);
+		uint64_t pte = MMKIT_ATOMIC_LOAD(path.slots[path.level]);
 
 		out->va = va;
-		out->pa = mmk_pt_pa(shape, 0, pte);
-		out->flags = mmk_pt_flags(shape, 0, pte);
+		out->pa = mmk__path_pa(shape, &path, pte);
+		out->flags = mmk_pt_flags(shape, path.level, pte);
+		out->nr_pages = (uint32_t)mmk__pt_nr_pages(shape, path.level);
 	}
 	MMKIT_UNLOCK(&pmap->lock);
 	return is_found;
@@ -588,12 +520,24 @@ mmk_pmap_unwire(struct mmk_pmap *pmap, mmk_va va)
 	struct mmk__path path;
 	uint64_t *slot;
 
-	MMKIT_LOCK(&pmap->lock);
-	slot = mmk__path_leaf(pmap, va, &path);
-	if (slot != NULL) {
-		uint64_t pte = mmk__pte_change(shape, slot, 0, MMK_PMAP_WIRED);
+	for (;;) {
+		unsigned flags;
 
-		mmk__pmap_count_wired(pmap, mmk_pt_flags(shape, 0, pte), 0);
+		mmk__pmap_lock(pmap, NULL);
+		slot = mmk__path_leaf(pmap, va, &path);
+		if (slot == NULL)
+			break;
+		flags = mmk_pt_flags(shape, path.level,
+		    MMKIT_ATOMIC_LOAD(slot));
+		if ((flags & MMK_PMAP_WIRED) == 0)
+			break;
+		if (path.level == 0) {
+			(void)mmk__pte_change(shape, 0, slot, 0,
+			    MMK_PMAP_WIRED);
+			pmap->nr_wired--;
+			break;
+		}
+		mmk__path_split(pmap, &path, NULL);
 	}
 	MMKIT_UNLOCK(&pmap->lock);
 }
@@ -610,17 +554,18 @@ mmk_pmap_emulate(struct mmk_pmap *pmap, mmk_va va, unsigned access)
 	bool is_granted = false;
 
 	va = mmk_page_floor(va);
-	MMKIT_LOCK(&pmap->lock);
+	mmk__pmap_lock(pmap, NULL);
 	slot = mmk__path_leaf(pmap, va, &path);
 	if (slot != NULL) {
 		uint64_t pte = MMKIT_ATOMIC_LOAD(slot);
 		unsigned add = MMK_PMAP_ACCESSED;
 
-		is_granted = (wanted & ~mmk_pt_flags(shape, 0, pte)) == 0;
+		is_granted =
+		    (wanted & ~mmk_pt_flags(shape, path.level, pte)) == 0;
 		if ((access & MMK_PROT_WRITE) != 0)
 			add |= MMK_PMAP_MODIFIED;
 		if (is_granted)
-			(void)mmk__pte_change(shape, slot, add, 0);
+			(void)mmk__pte_change(shape, path.level, slot, add, 0);
 	}
 	MMKIT_UNLOCK(&pmap->lock);
 	if (is_granted) {

@@ -8,10 +8,16 @@
  *         one entry is spelled. Nothing here knows an architecture.
  *
  *           root, level 3 -> level 2 -> level 1 -> level 0 -> the page
+ *                                       '--> 2 MiB: a large leaf
  *
  *         The hardware writes entries too (accessed, modified), at any time
  *         and from any CPU: an entry that was ever valid is changed only by
  *         compare-and-swap or exchange.
+ *
+ *         A large leaf keeps in reserve, on pmap->reserve, the tables that
+ *         splitting it all the way down takes: see super.h. While an entry is
+ *         between a leaf and a table it is empty, pmap->is_changing is set,
+ *         and nobody else looks at any table of the pmap: mmk__pmap_lock.
  *
  * LAYER   pmap. Includes kva/pool.h and the backend.
  * LOCKS   the walk wants pmap->lock held; it takes none
@@ -21,6 +27,8 @@
  * I1      a table's frame->mapped == its entries in use    tested by: check
  * I2      no table but the root is empty                   tested by: check
  * I3      pmap->nr_tables == tables reachable from root    tested by: check
+ * I4      pmap->nr_reserved == tables on pmap->reserve == what all large
+ *         leaves together need                             tested by: check
  */
 #ifndef MMKIT_PMAP_TABLE_H
 #define MMKIT_PMAP_TABLE_H
@@ -56,6 +64,8 @@ struct mmk_pt_shape {
 	bool hw_accessed;   /* the hardware sets accessed */
 	bool hw_modified;   /* the hardware sets modified */
 	uint8_t arch;       /* the backend's own: tells two formats apart */
+	uint8_t leaf_level_max; /* levels up to it may hold leaves; 0: only
+	                         * pages, no superpages */
 };
 
 /*
@@ -113,19 +123,26 @@ struct mmk_pmap {
 	struct mmk_pmap_sys *sys; /* [I] */
 	struct mmk_frame *root;   /* [I] the top table */
 	struct mmk_cpu_set cpus;  /* [a] CPUs that may hold translations */
-	uint64_t nr_pages;        /* [L] leaf translations, in base pages */
+	uint64_t nr_pages;        /* [L] pages translated */
 	uint64_t nr_tracked;      /* [L] of them in the reverse map */
 	uint64_t nr_wired;        /* [L] of them wired */
-	uint64_t nr_tables;       /* [L] root included */
+	uint64_t nr_tables;       /* [L] root included, reserve not */
+	uint64_t nr_reserved;     /* [L] tables on `reserve` */
+	uint32_t reserve;         /* [L] chain of tables to split leaves with */
+	uint32_t is_changing;     /* [L] atomic: a leaf is split or joined */
 	uint32_t nr_flushing;     /* [a] page operations that will flush it */
+	const struct mmk_slab_payer *payer; /* [I] of tables; NULL: nobody */
 	void *owner;              /* [I] the kernel's own word */
 	MMKIT_LOCK_T lock;
 };
 
+/* One page of a leaf. [C] caller serializes, all of it. */
 struct mmk_translation {
-	mmk_va va;      /* [C] start of the page */
-	mmk_pa pa;      /* [C] */
-	unsigned flags; /* [C] MMK_PROT_*, MMK_PMAP_*: as granted */
+	mmk_va va; /* start of the page */
+	mmk_pa pa;
+	unsigned flags;    /* MMK_PROT_*, MMK_PMAP_*: as granted */
+	uint32_t nr_pages; /* of the leaf, which is aligned to its size: 1, or
+	                    * the page is part of a superpage */
 };
 
 MMK_END_DECLS
@@ -151,8 +168,8 @@ MMK_END_DECLS
 /* The entries that translate one address, as far down as tables exist. */
 struct mmk__path {
 	mmk_va va;
-	bool is_whole;   /* slots[0] is va's, and no table has gone since */
-	unsigned lowest; /* slots[lowest] and up are set */
+	bool is_whole;  /* slots[0] is va's, and no table has gone since */
+	unsigned level; /* where the walk ended; slots[level] and up are set */
 	uint64_t *slots[MMK_PT_LEVELS_MAX];
 };
 
@@ -161,12 +178,39 @@ MMK_PRIVATE void
 mmk__path_init(struct mmk__path *path)
 {
 	path->is_whole = false;
+	path->level = 0;
 }
+
+/* ---- shape --------------------------------------------------------------- */
 
 MMK_PRIVATE unsigned
 mmk__pt_shift(const struct mmk_pt_shape *shape, unsigned level)
 {
 	return shape->page_shift + level * (shape->page_shift - 3u);
+}
+
+/* What an entry of this level translates. */
+MMK_PRIVATE mmk_va
+mmk__pt_span(const struct mmk_pt_shape *shape, unsigned level)
+{
+	return (mmk_va)1 << mmk__pt_shift(shape, level);
+}
+
+MMK_PRIVATE uint64_t
+mmk__pt_nr_pages(const struct mmk_pt_shape *shape, unsigned level)
+{
+	return (uint64_t)1 << level * (shape->page_shift - 3u);
+}
+
+/* Tables that take the place of one leaf of this level, split into pages. */
+MMK_PRIVATE uint64_t
+mmk__pt_nr_reserve(const struct mmk_pt_shape *shape, unsigned level)
+{
+	uint64_t nr = 0;
+
+	while (level-- > 0)
+		nr = (nr << (shape->page_shift - 3u)) + 1;
+	return nr;
 }
 
 MMK_PRIVATE unsigned
@@ -176,6 +220,8 @@ mmk__pt_index(const struct mmk_pt_shape *shape, unsigned level, mmk_va va)
 
 	return (unsigned)(va >> mmk__pt_shift(shape, level) & mask);
 }
+
+/* ---- entries ------------------------------------------------------------- */
 
 /* The entry of `va` in the table of `level` at `table_pa`. */
 MMK_PRIVATE uint64_t *
@@ -206,34 +252,78 @@ mmk__pte_take(uint64_t *slot)
 	return MMKIT_ATOMIC_XCHG(slot, (uint64_t)0);
 }
 
+/* What a leaf would be with flags added and taken away. */
+MMK_PRIVATE uint64_t
+mmk__pte_with(const struct mmk_pt_shape *shape, unsigned level, uint64_t pte,
+    unsigned add, unsigned take)
+{
+	unsigned flags = mmk_pt_flags(shape, level, pte);
+
+	return mmk_pt_make_leaf(shape, level, mmk_pt_pa(shape, level, pte),
+	    (flags & ~take) | add);
+}
+
 /*
  * mmk__pte_change: add and take away flags of a leaf in place.
  *
- * pre      *slot is a leaf of level 0; pmap->lock is held, so only the
+ * pre      *slot is a leaf of `level`; pmap->lock is held, so only the
  *          hardware is another writer.
  * out      what the entry was.
  */
 MMK_PRIVATE uint64_t
-mmk__pte_change(const struct mmk_pt_shape *shape, uint64_t *slot, unsigned add,
-    unsigned take)
+mmk__pte_change(const struct mmk_pt_shape *shape, unsigned level,
+    uint64_t *slot, unsigned add, unsigned take)
 {
 	uint64_t pte = MMKIT_ATOMIC_LOAD(slot);
 	uint64_t changed;
 
 	do {
-		unsigned flags = mmk_pt_flags(shape, 0, pte);
-
-		changed = mmk_pt_make_leaf(shape, 0, mmk_pt_pa(shape, 0, pte),
-		    (flags & ~take) | add);
+		changed = mmk__pte_with(shape, level, pte, add, take);
 	} while (changed != pte && !MMKIT_ATOMIC_CAS(slot, &pte, changed));
 	return pte;
 }
 
+/* ---- the lock ------------------------------------------------------------ */
+
+/* `bucket` may be NULL. */
+MMK_PRIVATE void
+mmk__pmap_unlock(struct mmk_pmap *pmap, MMKIT_LOCK_T *bucket)
+{
+	MMKIT_UNLOCK(&pmap->lock);
+	if (bucket != NULL)
+		MMKIT_UNLOCK(bucket);
+}
+
 /*
- * mmk__path_find: walk down to the entry of level 0 that translates `va`.
+ * mmk__pmap_lock: `bucket` if it is not NULL, and then pmap->lock. Waits, with
+ * neither, while a leaf is being split or joined: whoever does that flushes
+ * without locks in between, and the leaf must not be missed meanwhile.
+ */
+MMK_PRIVATE void
+mmk__pmap_lock(struct mmk_pmap *pmap, MMKIT_LOCK_T *bucket)
+{
+	for (;;) {
+		if (bucket != NULL)
+			MMKIT_LOCK(bucket);
+		MMKIT_LOCK(&pmap->lock);
+		if (pmap->is_changing == 0)
+			return;
+		mmk__pmap_unlock(pmap, bucket);
+		while (MMKIT_ATOMIC_LOAD(&pmap->is_changing) != 0) {
+			MMKIT_YIELD_POINT();
+			MMKIT_CPU_RELAX();
+		}
+	}
+}
+
+/* ---- the walk ------------------------------------------------------------ */
+
+/*
+ * mmk__path_find: walk down to the entry that translates `va`, or would.
  *
  * locks    pmap->lock held.
- * out      the path; true: it reaches level 0 (the entry may be empty).
+ * out      the path; true: it ends at a large leaf, or at level 0 (where the
+ *          entry may be empty). False: at an empty entry above level 0.
  */
 MMK_PRIVATE bool
 mmk__path_find(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
@@ -243,143 +333,63 @@ mmk__path_find(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 	unsigned level = shape->nr_levels - 1u;
 
 	path->va = va;
+	path->is_whole = false;
 	for (;; level--) {
 		uint64_t pte;
 
 		path->slots[level] = mmk__pt_slot(shape, level, table_pa, va);
-		path->lowest = level;
-		path->is_whole = level == 0;
+		path->level = level;
 		if (level == 0)
-			return true;
+			break;
 		pte = MMKIT_ATOMIC_LOAD(path->slots[level]);
 		if (!mmk_pt_is_present(shape, level, pte))
 			return false;
-		MMK_ASSERT(!mmk_pt_is_leaf(shape, level, pte));
+		if (mmk_pt_is_leaf(shape, level, pte))
+			return true;
 		table_pa = mmk_pt_pa(shape, level, pte);
 	}
+	path->is_whole = true;
+	return true;
 }
 
-/* The leaf's entry that translates `va`, or NULL. Same locks. */
+/*
+ * The leaf's entry that translates `va`, of level path->level, or NULL. Same
+ * locks.
+ */
 MMK_PRIVATE uint64_t *
 mmk__path_leaf(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 {
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
+	uint64_t *slot;
 
 	if (va >= mmk_pt_va_limit(shape) || !mmk__path_find(pmap, va, path))
 		return NULL;
-	if (!mmk_pt_is_present(shape, 0, MMKIT_ATOMIC_LOAD(path->slots[0])))
-		return NULL;
-	return path->slots[0];
+	slot = path->slots[path->level];
+	return mmk_pt_is_present(shape, path->level, MMKIT_ATOMIC_LOAD(slot))
+	    ? slot
+	    : NULL;
 }
 
-/* An empty table that belongs to `pmap`, or NULL: no memory. */
-MMK_PRIVATE struct mmk_frame *
-mmk__table_alloc(struct mmk_pmap_sys *sys, struct mmk_pmap *pmap)
+/* Where the leaf at the path's end starts and ends. */
+MMK_PRIVATE mmk_va
+mmk__path_start(const struct mmk_pt_shape *shape, const struct mmk__path *path)
 {
-	struct mmk_frame *frame;
-
-	if (mmk_frame_alloc(sys->phys, 0, MMK_ALLOC_ZERO, MMK_USE_TABLE,
-	        &frame) != MMK_OK)
-		return NULL;
-	frame->mapped = 0;
-	frame->owner = pmap;
-	return frame;
+	return mmk_round_down(path->va, mmk__pt_span(shape, path->level));
 }
 
-/* pre: no CPU can reach the table any more; no entry is in use. */
-MMK_PRIVATE void
-mmk__table_free(struct mmk_pmap_sys *sys, struct mmk_frame *table)
+MMK_PRIVATE mmk_va
+mmk__path_end(const struct mmk_pt_shape *shape, const struct mmk__path *path)
 {
-	MMK_ASSERT(table->use == MMK_USE_TABLE);
-	MMK_ASSERT(table->mapped == 0);
-	table->owner = NULL;
-	(void)mmk_frame_unref(sys->phys, table);
+	return mmk__path_start(shape, path) + mmk__pt_span(shape, path->level);
 }
 
-/* Free a chain of tables; same pre for each of them. */
-MMK_PRIVATE void
-mmk__tables_free(struct mmk_pmap_sys *sys, uint32_t chain)
+/* The address that path->va is translated to by `pte`, its leaf. */
+MMK_PRIVATE mmk_pa
+mmk__path_pa(const struct mmk_pt_shape *shape, const struct mmk__path *path,
+    uint64_t pte)
 {
-	while (chain != 0) {
-		struct mmk_frame *table = mmk_frame_at(sys->phys, chain - 1);
-
-		chain = (uint32_t)(uintptr_t)table->owner;
-		mmk__table_free(sys, table);
-	}
-}
-
-/*
- * mmk__path_grow: add the tables that `path` lacks below its lowest level.
- *
- * All are allocated, then linked from the bottom up, and become visible by
- * one store at the end.
- *
- * locks    pmap->lock held.
- * out      the path reaches level 0. The new table of level 0 is empty: the
- *          caller fills its entry before it lets the lock go.
- * errors   MMK_ERR_NOMEM: nothing changed.
- */
-MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__path_grow(struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
-{
-	struct mmk_pmap_sys *sys = pmap->sys;
-	const struct mmk_pt_shape *shape = &sys->shape;
-	mmk_pa tables[MMK_PT_LEVELS_MAX];
-	unsigned lowest = path->lowest;
-
-	for (unsigned level = 0; level < lowest; level++) {
-		struct mmk_frame *table = mmk__table_alloc(sys, pmap);
-
-		if (table == NULL) {
-			while (level-- > 0)
-				mmk__table_free(sys, mmk_frame_of_pa(sys->phys,
-				    tables[level]));
-			return MMK_ERR_NOMEM;
-		}
-		tables[level] = mmk_frame_pa(sys->phys, table);
-		path->slots[level] =
-		    mmk__pt_slot(shape, level, tables[level], va);
-	}
-	for (unsigned level = 1; level <= lowest; level++) {
-		uint64_t *slot = path->slots[level];
-
-		mmk__pt_frame(pmap, slot)->mapped++;
-		MMKIT_ATOMIC_STORE(slot,
-		    mmk_pt_make_table(shape, level, tables[level - 1]));
-	}
-	pmap->nr_tables += lowest;
-	path->lowest = 0;
-	return MMK_OK;
-}
-
-/*
- * mmk__path_shrink: an entry of the path's level 0 has been emptied: count it
- * off, and unlink every table that has none left.
- *
- * locks    pmap->lock held.
- * out      *chain_out grows by the tables unlinked: free them after the flush.
- *          The number of levels that went is returned.
- */
-MMK_PRIVATE unsigned
-mmk__path_shrink(struct mmk_pmap *pmap, struct mmk__path *path,
-    uint32_t *chain_out)
-{
-	unsigned top = pmap->sys->shape.nr_levels - 1u;
-
-	for (unsigned level = 0;; level++) {
-		struct mmk_frame *table =
-		    mmk__pt_frame(pmap, path->slots[level]);
-
-		MMK_ASSERT(table->mapped > 0);
-		if (--table->mapped > 0 || level == top)
-			return level;
-		(void)mmk__pte_take(path->slots[level + 1]);
-		path->is_whole = false;
-		/* Nobody finds the table any more: its owner is not asked. */
-		table->owner = (void *)(uintptr_t)*chain_out;
-		*chain_out = mmk_frame_index(pmap->sys->phys, table) + 1;
-		pmap->nr_tables--;
-	}
+	return mmk_pt_pa(shape, path->level, pte) +
+	    (path->va - mmk__path_start(shape, path));
 }
 
 /*
@@ -398,13 +408,14 @@ mmk__path_step(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 }
 
 /*
- * mmk__path_next: the first leaf at or after *va and below `end_va`.
+ * mmk__path_next: the first page at or after *va and below `end_va` that some
+ * leaf translates.
  *
  * pre      the path is from mmk__path_init, or from this under the same hold
  *          of the lock.
  * locks    pmap->lock held.
- * out      true: *va is its address and the path leads to it; false: *va is
- *          as it was.
+ * out      true: *va is its address, maybe amid a large leaf, and the path
+ *          leads to the leaf; false: *va is as it was.
  */
 MMK_PRIVATE bool
 mmk__path_next(const struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
@@ -416,20 +427,162 @@ mmk__path_next(const struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
 	if (end_va > mmk_pt_va_limit(shape))
 		end_va = mmk_pt_va_limit(shape);
 	while (at < end_va) {
-		if (!mmk__path_step(pmap, at, path)) {
-			mmk_va span_bytes = (mmk_va)1
-			    << mmk__pt_shift(shape, path->lowest);
-
-			at = mmk_round_down(at, span_bytes) + span_bytes;
-			continue;
-		}
-		if (mmk_pt_is_present(shape, 0,
-		        MMKIT_ATOMIC_LOAD(path->slots[0]))) {
+		if (mmk__path_step(pmap, at, path) &&
+		    mmk_pt_is_present(shape, path->level,
+		        MMKIT_ATOMIC_LOAD(path->slots[path->level]))) {
 			*va = at;
 			return true;
 		}
-		at += MMK_PAGE_BYTES;
+		if (path->level > 0)
+			at = mmk__path_end(shape, path);
+		else
+			at += MMK_PAGE_BYTES;
 	}
 	return false;
+}
+
+/* ---- tables -------------------------------------------------------------- */
+
+/*
+ * Tables that nothing leads to are chained by frame->translations, which a
+ * table has no other use for. A chain is its first one's index + 1; 0: empty.
+ */
+MMK_PRIVATE void
+mmk__tables_push(struct mmk_pmap_sys *sys, uint32_t *chain,
+    struct mmk_frame *table)
+{
+	table->translations = (void *)(uintptr_t)*chain;
+	*chain = mmk_frame_index(sys->phys, table) + 1;
+}
+
+/* pre: *chain is not empty. */
+MMK_PRIVATE struct mmk_frame *
+mmk__tables_pop(struct mmk_pmap_sys *sys, uint32_t *chain)
+{
+	struct mmk_frame *table;
+
+	MMK_ASSERT(*chain != 0);
+	table = mmk_frame_at(sys->phys, *chain - 1);
+	*chain = (uint32_t)(uintptr_t)table->translations;
+	table->translations = NULL;
+	return table;
+}
+
+/*
+ * A table that belongs to `pmap` and is paid for, or NULL: no memory. Empty if
+ * alloc_flags has MMK_ALLOC_ZERO.
+ */
+MMK_PRIVATE struct mmk_frame *
+mmk__table_alloc(struct mmk_pmap_sys *sys, struct mmk_pmap *pmap,
+    unsigned alloc_flags)
+{
+	const struct mmk_slab_payer *payer = pmap->payer;
+	struct mmk_frame *frame;
+
+	if (payer != NULL && payer->charge(payer->ctx, 1) != MMK_OK)
+		return NULL;
+	if (mmk_frame_alloc(sys->phys, 0, alloc_flags, MMK_USE_TABLE, &frame) !=
+	    MMK_OK) {
+		if (payer != NULL)
+			payer->uncharge(payer->ctx, 1);
+		return NULL;
+	}
+	frame->mapped = 0;
+	frame->owner = pmap;
+	return frame;
+}
+
+/* pre: no CPU can reach the table any more; its pmap still exists. */
+MMK_PRIVATE void
+mmk__table_free(struct mmk_pmap_sys *sys, struct mmk_frame *table)
+{
+	const struct mmk_slab_payer *payer;
+
+	MMK_ASSERT(table->use == MMK_USE_TABLE);
+	MMK_ASSERT(table->mapped == 0);
+	payer = ((const struct mmk_pmap *)table->owner)->payer;
+	table->owner = NULL;
+	(void)mmk_frame_unref(sys->phys, table);
+	if (payer != NULL)
+		payer->uncharge(payer->ctx, 1);
+}
+
+/* Free a chain of tables; same pre for each of them. */
+MMK_PRIVATE void
+mmk__tables_free(struct mmk_pmap_sys *sys, uint32_t chain)
+{
+	while (chain != 0)
+		mmk__table_free(sys, mmk__tables_pop(sys, &chain));
+}
+
+/*
+ * mmk__path_grow: add the tables that `path` lacks, down to one of `level`.
+ *
+ * All are allocated, then linked from the bottom up, and become visible by
+ * one store at the end.
+ *
+ * pre      the path ends above `level`, at an empty entry.
+ * locks    pmap->lock held.
+ * out      the path reaches `level`. The new table there is empty: the caller
+ *          fills its entry before it lets the lock go.
+ * errors   MMK_ERR_NOMEM: nothing changed.
+ */
+MMK_PRIVATE MMK_NODISCARD enum mmk_err
+mmk__path_grow(struct mmk_pmap *pmap, unsigned level, struct mmk__path *path)
+{
+	struct mmk_pmap_sys *sys = pmap->sys;
+	const struct mmk_pt_shape *shape = &sys->shape;
+	struct mmk_frame *tables[MMK_PT_LEVELS_MAX];
+	unsigned at;
+
+	for (at = level; at < path->level; at++) {
+		tables[at] = mmk__table_alloc(sys, pmap, MMK_ALLOC_ZERO);
+		if (tables[at] == NULL) {
+			while (at-- > level)
+				mmk__table_free(sys, tables[at]);
+			return MMK_ERR_NOMEM;
+		}
+		path->slots[at] = mmk__pt_slot(shape, at,
+		    mmk_frame_pa(sys->phys, tables[at]), path->va);
+	}
+	for (at = level; at < path->level; at++) {
+		uint64_t *slot = path->slots[at + 1];
+
+		mmk__pt_frame(pmap, slot)->mapped++;
+		MMKIT_ATOMIC_STORE(slot, mmk_pt_make_table(shape, at + 1,
+		    mmk_frame_pa(sys->phys, tables[at])));
+	}
+	pmap->nr_tables += path->level - level;
+	path->level = level;
+	return MMK_OK;
+}
+
+/*
+ * mmk__path_shrink: the leaf at the path's end has been emptied: count it off,
+ * and unlink every table that has none left.
+ *
+ * locks    pmap->lock held.
+ * out      *chain_out grows by the tables unlinked: free them after the flush.
+ *          The level up to which all is empty now: that of the leaf, if no
+ *          table went.
+ */
+MMK_PRIVATE unsigned
+mmk__path_shrink(struct mmk_pmap *pmap, struct mmk__path *path,
+    uint32_t *chain_out)
+{
+	unsigned top = pmap->sys->shape.nr_levels - 1u;
+
+	for (unsigned level = path->level;; level++) {
+		struct mmk_frame *table =
+		    mmk__pt_frame(pmap, path->slots[level]);
+
+		MMK_ASSERT(table->mapped > 0);
+		if (--table->mapped > 0 || level == top)
+			return level;
+		(void)mmk__pte_take(path->slots[level + 1]);
+		path->is_whole = false;
+		mmk__tables_push(pmap->sys, chain_out, table);
+		pmap->nr_tables--;
+	}
 }
 #endif /* MMKIT_IMPLEMENTATION */
