@@ -290,12 +290,13 @@ mmk__remove_range(struct mmk_pmap *pmap, mmk_va va, mmk_va end_va,
 	mmk__path_init(&path);
 	mmk__pmap_lock(pmap, NULL);
 	while (mmk__leaf_next(pmap, &va, end_va, &path, &bucket)) {
-		unsigned flags = mmk_pt_flags(shape, path.level,
-		    MMKIT_ATOMIC_LOAD(path.slots[path.level]));
 		bool is_within =
 		    mmk__path_is_within(shape, &path, va, end_va);
+		bool is_kept = keep != MMK__KEEP_NONE &&
+		    (!is_within || (mmk_pt_flags(shape, path.level,
+		        MMKIT_ATOMIC_LOAD(path.slots[path.level])) & keep) != 0);
 
-		if (!is_within && keep == MMK__KEEP_NONE) {
+		if (!is_within && !is_kept) {
 			mmk__path_split(pmap, &path, bucket);
 			bucket = NULL;
 			mmk__path_init(&path);
@@ -303,7 +304,7 @@ mmk__remove_range(struct mmk_pmap *pmap, mmk_va va, mmk_va end_va,
 			continue;
 		}
 		va = mmk__path_end(shape, &path);
-		if (!is_within || (flags & keep) != 0)
+		if (is_kept)
 			continue;
 		if (bucket != NULL)
 			mmk__gather_bucket(gather, bucket);

@@ -374,12 +374,16 @@ mmk__path_leaf(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 MMK_PRIVATE mmk_va
 mmk__path_start(const struct mmk_pt_shape *shape, const struct mmk__path *path)
 {
+	if (path->level == 0)
+		return path->va;
 	return mmk_round_down(path->va, mmk__pt_span(shape, path->level));
 }
 
 MMK_PRIVATE mmk_va
 mmk__path_end(const struct mmk_pt_shape *shape, const struct mmk__path *path)
 {
+	if (path->level == 0)
+		return path->va + MMK_PAGE_BYTES;
 	return mmk__path_start(shape, path) + mmk__pt_span(shape, path->level);
 }
 
@@ -426,17 +430,13 @@ mmk__path_next(const struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
 
 	if (end_va > mmk_pt_va_limit(shape))
 		end_va = mmk_pt_va_limit(shape);
-	while (at < end_va) {
+	for (; at < end_va; at = mmk__path_end(shape, path)) {
 		if (mmk__path_step(pmap, at, path) &&
 		    mmk_pt_is_present(shape, path->level,
 		        MMKIT_ATOMIC_LOAD(path->slots[path->level]))) {
 			*va = at;
 			return true;
 		}
-		if (path->level > 0)
-			at = mmk__path_end(shape, path);
-		else
-			at += MMK_PAGE_BYTES;
 	}
 	return false;
 }
