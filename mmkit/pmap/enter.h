@@ -2,9 +2,8 @@
  *
  * mmkit/pmap/enter.h: entering translations: a page, a run
  *
- * WHAT    Everything that may fail is reserved first, without locks: entries
- *         of the reverse map, the tables a large leaf keeps. Then one hold of
- *         the locks finds the place, adds the tables that lack, and writes:
+ * WHAT    One hold of the locks finds the place, takes what memory is needed,
+ *         adds the tables that lack, and writes:
  *
  *           empty               write                         (no flush)
  *           the same page       change its rights in place    (flush if less)
@@ -12,7 +11,8 @@
  *             a large leaf
  *           something else      empty it, flush, look again   (break, make)
  *
- *         A run is entered in pieces: a large leaf wherever addresses, length
+ *         What takes many, of tables or of entries of the reverse map, has them
+ *         reserved before, without locks. A run is entered in pieces: a large leaf wherever addresses, length
  *         and frames allow and no table is in the way; else as many pages of
  *         one table as one lock of the reverse map guards. If a table was in
  *         the way, and has come to be full of the run, it is joined.
@@ -77,6 +77,7 @@ struct mmk__enter {
 	unsigned level;           /* of the leaf */
 	unsigned had, has;        /* flags of a leaf changed in place */
 	bool holds_place;         /* counted in its table, but empty */
+	bool is_refused;          /* an entry: there was no memory for it */
 	uint32_t reserve;         /* chain: the tables a large leaf keeps */
 	struct mmk_frame *frame;  /* tracked there; NULL: untracked */
 	struct mmk__rmap *spares; /* entries for the reverse map */
@@ -133,11 +134,21 @@ mmk__enter_spare(struct mmk__enter *enter)
 	struct mmk__rmap *entry = (struct mmk__rmap *)mmk_pool_alloc(
 	    &enter->pmap->sys->rmap_pool);
 
-	if (entry == NULL)
+	if (entry == NULL) {
+		enter->is_refused = true;
 		return false;
+	}
 	entry->next = enter->spares;
 	enter->spares = entry;
 	return true;
+}
+
+/* There is an entry for the leaf if it takes one; false: no memory. */
+MMK_PRIVATE bool
+mmk__enter_has_entry(struct mmk__enter *enter)
+{
+	return enter->frame == NULL || enter->spares != NULL ||
+	    (!enter->is_refused && mmk__enter_spare(enter));
 }
 
 /* The tables that the large leaf keeps; false: no memory, some may be there. */
@@ -165,7 +176,7 @@ mmk__enter_reserve(struct mmk__enter *enter)
  * needs reserved. locks: both held.
  */
 MMK_PRIVATE void
-mmk__enter_fill(struct mmk__enter *enter, const struct mmk__path *path)
+mmk__enter_fill(struct mmk__enter *enter, struct mmk__path *path)
 {
 	struct mmk_pmap *pmap = enter->pmap;
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
@@ -173,7 +184,7 @@ mmk__enter_fill(struct mmk__enter *enter, const struct mmk__path *path)
 	uint64_t *slot = path->slots[enter->level];
 
 	if (!enter->holds_place)
-		mmk__pt_frame(pmap, slot)->mapped++;
+		mmk__path_table(pmap, path)->mapped++;
 	enter->holds_place = false;
 	pmap->nr_pages += nr_pages;
 	mmk__pmap_count_wired(pmap, enter->level, 0, enter->flags);
@@ -209,7 +220,8 @@ mmk__enter_same(struct mmk__enter *enter, const struct mmk__path *path)
 	uint64_t pte = MMKIT_ATOMIC_LOAD(slot);
 	unsigned old = mmk_pt_flags(shape, path->level, pte);
 	unsigned now = mmk_pt_flags(shape, path->level,
-	    mmk__pte_with(shape, path->level, pte, enter->flags, take));
+	    mmk_pt_make_leaf(shape, path->level, 0,
+	        (old & ~take) | enter->flags));
 
 	if (mmk__path_pa(shape, path, pte) != enter->pa ||
 	    ((old ^ enter->flags) & kind) != 0)
@@ -217,7 +229,8 @@ mmk__enter_same(struct mmk__enter *enter, const struct mmk__path *path)
 	if (path->level != enter->level &&
 	    ((old ^ now) & MMK__ENTER_CHANGEABLE) != 0)
 		return MMK_ERR_AGAIN;
-	(void)mmk__pte_change(shape, path->level, slot, enter->flags, take);
+	(void)mmk__pte_change_from(shape, path->level, slot, pte, old,
+	    enter->flags, take);
 	mmk__pmap_count_wired(pmap, path->level, old, now);
 	enter->had = old;
 	enter->has = now;
@@ -240,7 +253,6 @@ mmk__enter_locked(struct mmk__enter *enter, struct mmk__path *path)
 {
 	struct mmk_pmap *pmap = enter->pmap;
 	const struct mmk_frame *frame = enter->frame;
-	bool lacks_entry = frame != NULL && enter->spares == NULL;
 	bool reaches = mmk__path_find(pmap, enter->va, path);
 	enum mmk_err err;
 
@@ -253,10 +265,11 @@ mmk__enter_locked(struct mmk__enter *enter, struct mmk__path *path)
 	if (reaches && mmk_pt_is_present(&pmap->sys->shape, path->level,
 	        MMKIT_ATOMIC_LOAD(path->slots[path->level]))) {
 		err = mmk__enter_same(enter, path);
-		return err == MMK_ERR_EXIST && lacks_entry ? MMK_ERR_NOMEM
-		                                           : err;
+		if (err != MMK_ERR_EXIST)
+			return err;
+		return mmk__enter_has_entry(enter) ? err : MMK_ERR_NOMEM;
 	}
-	if (lacks_entry)
+	if (!mmk__enter_has_entry(enter))
 		return MMK_ERR_NOMEM;
 	if (frame != NULL && frame->mapped > MMK__MAPPED_MAX &&
 	    !enter->holds_place)
@@ -362,16 +375,14 @@ MMK_API enum mmk_err
 mmk_pmap_enter(struct mmk_pmap *pmap, mmk_va va, mmk_pa pa, unsigned flags)
 {
 	struct mmk_pmap_sys *sys = pmap->sys;
-	struct mmk__enter enter = { pmap, va, pa, flags, 0, 0, 0, false, 0,
-		NULL, NULL };
+	struct mmk__enter enter = { pmap, va, pa, flags, 0, 0, 0, false, false,
+		0, NULL, NULL };
 
 	if (!mmk__enter_is_valid(&sys->shape, va, pa, flags))
 		return MMK_ERR_INVAL;
 	enter.frame = mmk__rmap_frame(sys, pa, flags);
 	if (enter.frame == NULL)
 		enter.flags |= MMK_PMAP_UNTRACKED;
-	else /* to change rights it takes no entry */
-		(void)mmk__enter_spare(&enter);
 	return mmk__enter_leaf(&enter);
 }
 #endif
@@ -466,36 +477,47 @@ mmk__enter_pages(struct mmk__enter *enter, uint64_t nr_pages,
 	return err;
 }
 
+/*
+ * Reserve entries for a piece of nr_pages: one for each frame of a page, one in
+ * all for pages of a large frame. How many pages there is enough for.
+ */
+MMK_PRIVATE uint64_t
+mmk__enter_spares(struct mmk__enter *enter, uint64_t nr_pages)
+{
+	uint64_t nr = 0;
+
+	if (enter->frame == NULL)
+		return nr_pages;
+	if (enter->frame->order > 0)
+		return mmk__enter_spare(enter) ? nr_pages : 0;
+	while (nr < nr_pages && mmk__enter_spare(enter))
+		nr++;
+	return nr;
+}
+
 /* One piece of a run, in small leaves. errors as mmk_pmap_enter. */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
 mmk__enter_small(const struct mmk__enter *run, uint64_t nr_pages,
     uint64_t *nr_done_out)
 {
 	struct mmk__enter enter = *run;
-	bool is_single = true; /* a page is a frame, and takes an entry */
 	enum mmk_err err = MMK_OK;
-	uint64_t nr_spares = 0;
 
+	*nr_done_out = 0;
 	enter.frame = mmk__rmap_frame(run->pmap->sys, run->pa, run->flags);
 	if (enter.frame == NULL)
 		enter.flags |= MMK_PMAP_UNTRACKED;
 	nr_pages = mmk__enter_piece(&enter, nr_pages);
-	if (enter.frame == NULL || enter.frame->order > 0)
-		is_single = false;
-	while (enter.frame != NULL && nr_spares < (is_single ? nr_pages : 1) &&
-	    mmk__enter_spare(&enter))
-		nr_spares++;
-	if (enter.frame != NULL && (is_single || nr_spares == 0))
-		nr_pages = nr_spares;
-	*nr_done_out = 0;
+	nr_pages = mmk__enter_spares(&enter, nr_pages);
 	if (nr_pages > 0)
 		err = mmk__enter_pages(&enter, nr_pages, nr_done_out);
-	if (err != MMK_OK || *nr_done_out > 0) {
-		mmk__enter_release(&enter);
-		return err;
+	if (err == MMK_OK && *nr_done_out == 0) {
+		/* Something is there, or an entry is not. */
+		*nr_done_out = 1;
+		return mmk__enter_leaf(&enter);
 	}
-	*nr_done_out = 1;
-	return mmk__enter_leaf(&enter); /* something is there */
+	mmk__enter_release(&enter);
+	return err;
 }
 
 /* The level of the largest leaf that may be at the front of a run. */
@@ -525,8 +547,7 @@ mmk__enter_large(const struct mmk__enter *run, unsigned level)
 
 	enter.level = level;
 	enter.frame = mmk__rmap_frame(run->pmap->sys, run->pa, run->flags);
-	if ((enter.frame != NULL && !mmk__enter_spare(&enter)) ||
-	    !mmk__enter_reserve(&enter)) {
+	if (!mmk__enter_has_entry(&enter) || !mmk__enter_reserve(&enter)) {
 		mmk__enter_release(&enter);
 		return MMK_ERR_NOMEM;
 	}
@@ -564,8 +585,8 @@ MMK_API enum mmk_err
 mmk_pmap_enter_run(struct mmk_pmap *pmap, mmk_va va, mmk_pa pa,
     uint64_t nr_pages, unsigned flags, uint64_t *nr_done_out)
 {
-	struct mmk__enter run = { pmap, va, pa, flags, 0, 0, 0, false, 0,
-		NULL, NULL };
+	struct mmk__enter run = { pmap, va, pa, flags, 0, 0, 0, false, false,
+		0, NULL, NULL };
 	enum mmk_err err = MMK_OK;
 	uint64_t nr_done = 0;
 

@@ -235,6 +235,7 @@ mmk_pmap_init(struct mmk_pmap *pmap, struct mmk_pmap_sys *sys, void *owner)
 	pmap->nr_wired = 0;
 	pmap->nr_tables = 1;
 	pmap->nr_reserved = 0;
+	pmap->nr_unlinked = 0;
 	pmap->reserve = 0;
 	pmap->is_changing = 0;
 	pmap->nr_flushing = 0;
@@ -376,71 +377,77 @@ mmk_pmap_collect(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va,
 }
 #endif
 
-/* What an architecture grants to a leaf of this kind if asked for `prot`. */
+/* What a leaf is granted that is asked for `prot`; user: MMK_PMAP_USER or 0. */
 MMK_PRIVATE unsigned
-mmk__pt_granted(const struct mmk_pt_shape *shape, unsigned prot,
-    unsigned flags)
+mmk__pt_granted(const struct mmk_pt_shape *shape, unsigned prot, unsigned user)
 {
-	uint64_t pte = mmk_pt_make_leaf(shape, 0, (mmk_pa)0,
-	    prot | (flags & MMK_PMAP_USER));
+	uint64_t pte = mmk_pt_make_leaf(shape, 0, (mmk_pa)0, prot | user);
 
 	return mmk_pt_flags(shape, 0, pte) & MMK_PROT_ALL;
 }
 
-/* Take rights from the path's leaf. locks: pmap->lock. */
+/* Take rights from the path's leaf, `pte`. locks: pmap->lock. */
 MMK_PRIVATE void
 mmk__protect_leaf(struct mmk_pmap *pmap, const struct mmk__path *path,
-    unsigned take, struct mmk_gather *gather)
+    uint64_t pte, unsigned flags, unsigned take, struct mmk_gather *gather)
 {
 	struct mmk_pmap_sys *sys = pmap->sys;
 	const struct mmk_pt_shape *shape = &sys->shape;
-	uint64_t *slot = path->slots[path->level];
-	const struct mmk_frame *frame =
-	    mmk__path_frame(pmap, path, MMKIT_ATOMIC_LOAD(slot));
+	const struct mmk_frame *frame = mmk__rmap_frame(sys,
+	    mmk_pt_pa(shape, path->level, pte), flags);
 
 	if (frame != NULL)
 		mmk__gather_bucket(gather, mmk__rmap_lock(sys, frame));
-	(void)mmk__pte_change(shape, path->level, slot, 0, take);
+	(void)mmk__pte_change_from(shape, path->level,
+	    path->slots[path->level], pte, flags, 0, take);
 	mmk__gather_range(gather, mmk__path_start(shape, path),
 	    mmk__path_end(shape, path));
 }
 
+/* Of a user's leaf, and of the kernel's: what protecting leaves. */
+struct mmk__grant {
+	unsigned user, kernel;
+};
+
 /*
- * Protect the first leaf at or after *va, which moves behind it, or stays if
- * there has to be another try. False: there is none. locks: pmap->lock, let go
- * in between.
+ * Protect the leaves from *va on, until the locks have to be let go. True: once
+ * more, from *va. locks: pmap->lock.
  */
 MMK_PRIVATE bool
-mmk__protect_next(struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
-    struct mmk__path *path, unsigned prot, struct mmk_gather *gather)
+mmk__protect_some(struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
+    const struct mmk__grant *grant, struct mmk_gather *gather)
 {
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
-	unsigned flags, had, take;
-	mmk_va leaf_va;
+	struct mmk__path path;
 
-	if (!mmk__path_next(pmap, va, end_va, path))
-		return false;
-	leaf_va = *va;
-	flags = mmk_pt_flags(shape, path->level,
-	    MMKIT_ATOMIC_LOAD(path->slots[path->level]));
-	had = flags & MMK_PROT_ALL;
-	take = had & ~mmk__pt_granted(shape, prot, flags);
-	if (take == had) { /* nothing would be left */
-		*va = mmk_min(mmk__path_end(shape, path), end_va);
-		MMKIT_UNLOCK(&pmap->lock);
-		mmk_pmap_remove(pmap, leaf_va, *va, gather);
-	} else if (take != 0 &&
-	    !mmk__path_is_within(shape, path, leaf_va, end_va)) {
-		mmk__path_split(pmap, path, NULL);
-	} else {
+	mmk__path_init(&path);
+	while (mmk__path_next(pmap, va, end_va, &path)) {
+		uint64_t pte = MMKIT_ATOMIC_LOAD(path.slots[path.level]);
+		unsigned flags = mmk_pt_flags(shape, path.level, pte);
+		bool is_user = (flags & MMK_PMAP_USER) != 0;
+		unsigned had = flags & MMK_PROT_ALL;
+		unsigned take = had & ~(is_user ? grant->user : grant->kernel);
+		mmk_va leaf_va = *va;
+
+		if (take == had) { /* nothing would be left */
+			*va = mmk_min(mmk__path_end(shape, &path), end_va);
+			MMKIT_UNLOCK(&pmap->lock);
+			mmk_pmap_remove(pmap, leaf_va, *va, gather);
+			mmk__pmap_lock(pmap, NULL);
+			return true;
+		}
+		if (take != 0 &&
+		    !mmk__path_is_within(shape, &path, leaf_va, end_va)) {
+			mmk__path_split(pmap, &path, NULL);
+			mmk__pmap_lock(pmap, NULL);
+			return true;
+		}
 		if (take != 0)
-			mmk__protect_leaf(pmap, path, take, gather);
-		*va = mmk__path_end(shape, path);
-		return true;
+			mmk__protect_leaf(pmap, &path, pte, flags, take,
+			    gather);
+		*va = mmk__path_end(shape, &path);
 	}
-	mmk__path_init(path);
-	mmk__pmap_lock(pmap, NULL);
-	return true;
+	return false;
 }
 
 #ifndef mmk_pmap_protect
@@ -448,7 +455,11 @@ MMK_API void
 mmk_pmap_protect(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va,
     unsigned prot, struct mmk_gather *gather)
 {
-	struct mmk__path path;
+	const struct mmk_pt_shape *shape = &pmap->sys->shape;
+	const struct mmk__grant grant = {
+		mmk__pt_granted(shape, prot, MMK_PMAP_USER),
+		mmk__pt_granted(shape, prot, 0)
+	};
 	mmk_va va = start_va;
 
 	MMK_ASSERT((prot & ~MMK_PROT_ALL) == 0);
@@ -458,9 +469,8 @@ mmk_pmap_protect(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va,
 	}
 	mmk__assert_range(start_va, end_va);
 	mmk__gather_begin(gather, pmap);
-	mmk__path_init(&path);
 	mmk__pmap_lock(pmap, NULL);
-	while (mmk__protect_next(pmap, &va, end_va, &path, prot, gather))
+	while (mmk__protect_some(pmap, &va, end_va, &grant, gather))
 		continue;
 	mmk__gather_pending(gather);
 	MMKIT_UNLOCK(&pmap->lock);

@@ -243,6 +243,7 @@ mmk__leaf_next(struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
 	while (mmk__path_next(pmap, va, end_va, path)) {
 		struct mmk_frame *frame = mmk__path_frame(pmap, path,
 		    MMKIT_ATOMIC_LOAD(path->slots[path->level]));
+		uint64_t nr_unlinked = pmap->nr_unlinked;
 		MMKIT_LOCK_T *wanted;
 
 		if (frame == NULL)
@@ -253,7 +254,8 @@ mmk__leaf_next(struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
 		mmk__pmap_unlock(pmap, *bucket);
 		*bucket = wanted;
 		mmk__pmap_lock(pmap, wanted);
-		mmk__path_init(path);
+		if (pmap->nr_unlinked != nr_unlinked)
+			mmk__path_init(path);
 	}
 	return false;
 }

@@ -221,6 +221,7 @@ mmk__super_join(struct mmk_pmap *pmap, const struct mmk__path *path)
 	mmk__tables_push(pmap->sys, &pmap->reserve, table);
 	pmap->nr_reserved++;
 	pmap->nr_tables--;
+	pmap->nr_unlinked++;
 	mmk__super_make(pmap, path->slots[1], mmk__super_joined(pmap, slots));
 	return true;
 }

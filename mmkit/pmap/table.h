@@ -128,6 +128,7 @@ struct mmk_pmap {
 	uint64_t nr_wired;        /* [L] of them wired */
 	uint64_t nr_tables;       /* [L] root included, reserve not */
 	uint64_t nr_reserved;     /* [L] tables on `reserve` */
+	uint64_t nr_unlinked;     /* [L] tables so far: paths of old may be bad */
 	uint32_t reserve;         /* [L] chain of tables to split leaves with */
 	uint32_t is_changing;     /* [L] atomic: a leaf is split or joined */
 	uint32_t nr_flushing;     /* [a] page operations that will flush it */
@@ -168,6 +169,7 @@ MMK_END_DECLS
 /* The entries that translate one address, as far down as tables exist. */
 struct mmk__path {
 	mmk_va va;
+	struct mmk_frame *table; /* that slots[level] is in; NULL: find it */
 	bool is_whole;  /* slots[0] is va's, and no table has gone since */
 	unsigned level; /* where the walk ended; slots[level] and up are set */
 	uint64_t *slots[MMK_PT_LEVELS_MAX];
@@ -252,15 +254,21 @@ mmk__pte_take(uint64_t *slot)
 	return MMKIT_ATOMIC_XCHG(slot, (uint64_t)0);
 }
 
-/* What a leaf would be with flags added and taken away. */
+/* The same as the next, of an entry that was `pte`, with `flags`, just now. */
 MMK_PRIVATE uint64_t
-mmk__pte_with(const struct mmk_pt_shape *shape, unsigned level, uint64_t pte,
-    unsigned add, unsigned take)
+mmk__pte_change_from(const struct mmk_pt_shape *shape, unsigned level,
+    uint64_t *slot, uint64_t pte, unsigned flags, unsigned add, unsigned take)
 {
-	unsigned flags = mmk_pt_flags(shape, level, pte);
+	mmk_pa pa = mmk_pt_pa(shape, level, pte);
 
-	return mmk_pt_make_leaf(shape, level, mmk_pt_pa(shape, level, pte),
-	    (flags & ~take) | add);
+	for (;;) {
+		uint64_t changed = mmk_pt_make_leaf(shape, level, pa,
+		    (flags & ~take) | add);
+
+		if (changed == pte || MMKIT_ATOMIC_CAS(slot, &pte, changed))
+			return pte;
+		flags = mmk_pt_flags(shape, level, pte);
+	}
 }
 
 /*
@@ -275,12 +283,9 @@ mmk__pte_change(const struct mmk_pt_shape *shape, unsigned level,
     uint64_t *slot, unsigned add, unsigned take)
 {
 	uint64_t pte = MMKIT_ATOMIC_LOAD(slot);
-	uint64_t changed;
 
-	do {
-		changed = mmk__pte_with(shape, level, pte, add, take);
-	} while (changed != pte && !MMKIT_ATOMIC_CAS(slot, &pte, changed));
-	return pte;
+	return mmk__pte_change_from(shape, level, slot, pte,
+	    mmk_pt_flags(shape, level, pte), add, take);
 }
 
 /* ---- the lock ------------------------------------------------------------ */
@@ -294,6 +299,22 @@ mmk__pmap_unlock(struct mmk_pmap *pmap, MMKIT_LOCK_T *bucket)
 		MMKIT_UNLOCK(bucket);
 }
 
+/* Both are held, and a leaf is being changed: wait with neither. */
+MMK_PRIVATE void
+mmk__pmap_lock_again(struct mmk_pmap *pmap, MMKIT_LOCK_T *bucket)
+{
+	do {
+		mmk__pmap_unlock(pmap, bucket);
+		while (MMKIT_ATOMIC_LOAD(&pmap->is_changing) != 0) {
+			MMKIT_YIELD_POINT();
+			MMKIT_CPU_RELAX();
+		}
+		if (bucket != NULL)
+			MMKIT_LOCK(bucket);
+		MMKIT_LOCK(&pmap->lock);
+	} while (pmap->is_changing != 0);
+}
+
 /*
  * mmk__pmap_lock: `bucket` if it is not NULL, and then pmap->lock. Waits, with
  * neither, while a leaf is being split or joined: whoever does that flushes
@@ -302,18 +323,11 @@ mmk__pmap_unlock(struct mmk_pmap *pmap, MMKIT_LOCK_T *bucket)
 MMK_PRIVATE void
 mmk__pmap_lock(struct mmk_pmap *pmap, MMKIT_LOCK_T *bucket)
 {
-	for (;;) {
-		if (bucket != NULL)
-			MMKIT_LOCK(bucket);
-		MMKIT_LOCK(&pmap->lock);
-		if (pmap->is_changing == 0)
-			return;
-		mmk__pmap_unlock(pmap, bucket);
-		while (MMKIT_ATOMIC_LOAD(&pmap->is_changing) != 0) {
-			MMKIT_YIELD_POINT();
-			MMKIT_CPU_RELAX();
-		}
-	}
+	if (bucket != NULL)
+		MMKIT_LOCK(bucket);
+	MMKIT_LOCK(&pmap->lock);
+	if (pmap->is_changing != 0)
+		mmk__pmap_lock_again(pmap, bucket);
 }
 
 /* ---- the walk ------------------------------------------------------------ */
@@ -333,6 +347,7 @@ mmk__path_find(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 	unsigned level = shape->nr_levels - 1u;
 
 	path->va = va;
+	path->table = NULL;
 	path->is_whole = false;
 	for (;; level--) {
 		uint64_t pte;
@@ -370,6 +385,15 @@ mmk__path_leaf(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 	    : NULL;
 }
 
+/* The frame of the table that the path ends in. Same locks. */
+MMK_PRIVATE struct mmk_frame *
+mmk__path_table(const struct mmk_pmap *pmap, struct mmk__path *path)
+{
+	if (path->table == NULL)
+		path->table = mmk__pt_frame(pmap, path->slots[path->level]);
+	return path->table;
+}
+
 /* Where the leaf at the path's end starts and ends. */
 MMK_PRIVATE mmk_va
 mmk__path_start(const struct mmk_pt_shape *shape, const struct mmk__path *path)
@@ -398,16 +422,18 @@ mmk__path_pa(const struct mmk_pt_shape *shape, const struct mmk__path *path,
 
 /*
  * The same as mmk__path_find, but from the page before in the same table it is
- * one step. locks: pmap->lock held, and not let go since the path was made.
+ * one step, and from the same page none. locks: pmap->lock held, and no table
+ * unlinked since the path was made.
  */
 MMK_PRIVATE bool
 mmk__path_step(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 {
-	if (!path->is_whole || va != path->va + MMK_PAGE_BYTES ||
-	    mmk__pt_index(&pmap->sys->shape, 0, va) == 0)
+	if (!path->is_whole || (va != path->va &&
+	        (va != path->va + MMK_PAGE_BYTES ||
+	            mmk__pt_index(&pmap->sys->shape, 0, va) == 0)))
 		return mmk__path_find(pmap, va, path);
+	path->slots[0] += va != path->va;
 	path->va = va;
-	path->slots[0]++;
 	return true;
 }
 
@@ -553,6 +579,7 @@ mmk__path_grow(struct mmk_pmap *pmap, unsigned level, struct mmk__path *path)
 		    mmk_frame_pa(sys->phys, tables[at])));
 	}
 	pmap->nr_tables += path->level - level;
+	path->table = tables[level];
 	path->level = level;
 	return MMK_OK;
 }
@@ -572,17 +599,20 @@ mmk__path_shrink(struct mmk_pmap *pmap, struct mmk__path *path,
 {
 	unsigned top = pmap->sys->shape.nr_levels - 1u;
 
-	for (unsigned level = path->level;; level++) {
-		struct mmk_frame *table =
-		    mmk__pt_frame(pmap, path->slots[level]);
+	struct mmk_frame *table = mmk__path_table(pmap, path);
+	unsigned level = path->level;
 
+	for (;;) {
 		MMK_ASSERT(table->mapped > 0);
 		if (--table->mapped > 0 || level == top)
 			return level;
-		(void)mmk__pte_take(path->slots[level + 1]);
+		(void)mmk__pte_take(path->slots[++level]);
 		path->is_whole = false;
+		path->table = NULL;
 		mmk__tables_push(pmap->sys, chain_out, table);
 		pmap->nr_tables--;
+		pmap->nr_unlinked++;
+		table = mmk__pt_frame(pmap, path->slots[level]);
 	}
 }
 #endif /* MMKIT_IMPLEMENTATION */
