@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
 
 #include "super_fixture.h"
 
@@ -250,11 +251,13 @@ TEST_LARGE(entering_a_page_within_a_leaf_splits_it)
 	mmk_pa pa = pa_of(block);
 
 	activate(0, 0);
+	activate(0, 1);
 	enter_run(0, BVA, pa, NR, R | U);
 	cr_assert_eq(load(0, BVA), 0);
 	cr_assert_eq(mmk_pmap_enter(&pmaps[0], BVA + PAGE, pa + PAGE, R | U),
 	    MMK_OK);
 	cr_assert_eq(level_at(0, BVA, pa), 1, "nothing was to change");
+	cr_assert_eq(load(1, BVA + 3 * PAGE), 0, "cached there");
 	cr_assert_eq(mmk_pmap_enter(&pmaps[0], BVA + PAGE, pa + PAGE, RWU),
 	    MMK_OK);
 	cr_assert_eq(level_at(0, BVA, pa), 0);
@@ -451,9 +454,12 @@ TEST_LARGE(page_operations_reach_leaves_of_every_size)
 	cr_assert(mmk_page_clear_modified(&sys, block));
 	cr_assert(mmk_page_clear_referenced(&sys, block));
 	cr_assert(!mmk_page_is_referenced(&sys, block));
+	for (unsigned i = 0; i < 20; i++)
+		cr_assert(store(1, i * PAGE, 3));
 	mmk_page_write_protect(&sys, block);
 	cr_assert(!store(0, BVA + 103 * PAGE, 4));
-	cr_assert(!store(1, 3 * PAGE, 4));
+	for (unsigned i = 0; i < 20; i++)
+		cr_assert(!store(1, i * PAGE, 4));
 	cr_assert_eq(load(0, BVA + 103 * PAGE), 3);
 	cr_assert_eq(level_at(0, BVA, pa), 1, "whole");
 	mmk_page_remove_all(&sys, block);
@@ -762,6 +768,106 @@ TEST_LARGE(two_cpus_change_parts_of_one_leaf)
 	mmk_page_remove_all(&sys, race.block);
 	cr_assert_eq(used(MMK_USE_TABLE), NR_PMAPS);
 	mmk_frame_unref(&phys, race.block);
+}
+
+/* ---- others who come between --------------------------------------------- */
+
+/* The same index in every table but the top one. */
+#define TWIN(top) (((mmk_va)(top) << 39) + 5 * (GIB + LARGE + PAGE))
+
+static struct {
+	pthread_t thread;
+	bool is_started;
+} other_cpu;
+
+static void *
+remove_all_on_cpu_1(void *ctx)
+{
+	(void)ctx;
+	sim_set_cpu(1);
+	cr_assert(mmk_page_is_modified(&sys, race.block));
+	mmk_page_remove_all(&sys, race.block);
+	return NULL;
+}
+
+/* The leaf is neither there nor is it gone: another CPU wants it now. */
+static void
+start_when_changing(void *ctx)
+{
+	const struct timespec moment = { 0, 3000000 };
+
+	(void)ctx;
+	if (MMKIT_ATOMIC_LOAD(&pmaps[0].is_changing) == 0 ||
+	    __atomic_exchange_n(&other_cpu.is_started, true, __ATOMIC_ACQ_REL))
+		return;
+	cr_assert_eq(pthread_create(&other_cpu.thread, NULL,
+	                 remove_all_on_cpu_1, NULL),
+	    0);
+	nanosleep(&moment, NULL);
+	cr_assert_eq(race.block->mapped, NR, "it waits");
+}
+
+TEST_LARGE(page_operations_wait_for_a_leaf_that_is_changing)
+{
+	race.block = new_frame(BLOCK_ORDER);
+	activate(0, 0);
+	enter_run(0, BVA, pa_of(race.block), NR, RWU);
+	cr_assert(store(0, BVA + PAGE, 1));
+	other_cpu.is_started = false;
+	sim_on_yield(start_when_changing, NULL);
+	protect_now(0, BVA, BVA + PAGE, R);
+	cr_assert(other_cpu.is_started);
+	pthread_join(other_cpu.thread, NULL);
+	sim_on_yield(NULL, NULL);
+	cr_assert_eq(race.block->mapped, 0);
+	cr_assert_eq(pmaps[0].nr_pages, 0);
+	cr_assert_eq(load(0, BVA + PAGE), UINT64_MAX);
+	cr_assert(check_all());
+	mmk_frame_unref(&phys, race.block);
+}
+
+static struct {
+	unsigned countdown; /* moments without a lock */
+	struct mmk_frame *frame;
+} twin;
+
+/* Another CPU removes the page, and a twin of it gets its tables. */
+static void
+replace_by_twin(void *ctx)
+{
+	struct mmk_gather own;
+
+	(void)ctx;
+	if (MMKIT_LOCK_HELD(&pmaps[0].lock) || twin.countdown == 0 ||
+	    --twin.countdown > 0)
+		return;
+	for (unsigned i = 0; i < MMK_RMAP_BUCKETS; i++)
+		if (MMKIT_LOCK_HELD(&sys.rmap_locks[i]))
+			return;
+	mmk_gather_init(&own, &sys);
+	mmk_pmap_remove(&pmaps[0], TWIN(1), TWIN(1) + PAGE, &own);
+	mmk_gather_finish(&own);
+	enter(0, TWIN(2), twin.frame, RWU);
+}
+
+TEST_LARGE(a_path_is_not_followed_when_its_tables_have_gone)
+{
+	twin.frame = new_frame(1);
+	for (unsigned k = 1; k < 12; k++) {
+		cr_assert_eq(mmk_pmap_enter(&pmaps[0], TWIN(1),
+		                 pa_of(twin.frame) + PAGE, RWU),
+		    MMK_OK);
+		twin.countdown = k;
+		sim_on_yield(replace_by_twin, NULL);
+		remove_now(0, TWIN(1), TWIN(1) + PAGE);
+		sim_on_yield(NULL, NULL);
+		cr_assert_eq(flags_at(0, TWIN(1)), 0);
+		cr_assert(check_all());
+		cr_assert(mmk_rmap_check(&sys, twin.frame));
+		cr_assert_eq(pmaps[0].nr_pages, twin.frame->mapped);
+		remove_now(0, TWIN(2), TWIN(2) + PAGE);
+	}
+	mmk_frame_unref(&phys, twin.frame);
 }
 
 /* ---- check finds damage -------------------------------------------------- */

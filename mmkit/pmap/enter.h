@@ -39,7 +39,8 @@ MMK_BEGIN_DECLS
  * flags may have ACCESSED and MODIFIED set from the start. More may be granted
  * than asked, if the architecture has no other way: see mmk_pmap_query.
  *
- * locks    takes bucket, pmap. None above VM held.
+ * locks    takes bucket, pmap. None above VM held; none above MAP if a large
+ *          leaf may be there: it waits, or splits it.
  * errors   MMK_ERR_NOMEM: a table or an entry of the reverse map.
  *          MMK_ERR_INVAL: unaligned, beyond the widths, unknown flags, or no
  *          permission at all. MMK_ERR_LIMIT: the frame has 2^31 translated

@@ -16,7 +16,8 @@
  * LAYER   pmap. Includes super.h.
  * LOCKS   each takes the frame's bucket and, inside, the pmaps in turn. Called
  *         with no lock above VM held. Spins, without locks, while another CPU
- *         has yet to flush what it took from frames of the same bucket.
+ *         has yet to flush what it took from frames of the same bucket, and
+ *         while a pmap that has the frame splits or joins a leaf.
  * COST    O(leaves), times (places / MMK_PAGE_BATCH + 1)
  * SOURCE  own
  */
@@ -42,13 +43,17 @@ MMK_API void mmk_page_remove_all(struct mmk_pmap_sys *sys,
 MMK_API void mmk_page_write_protect(struct mmk_pmap_sys *sys,
     struct mmk_frame *frame);
 
-/* Written through any translation, living or gone, since the last clear. */
+/*
+ * Written through any translation, living or gone, since the last clear. True as
+ * well, to be on the safe side, while a pmap that has the frame splits or joins
+ * a leaf. Does not wait: a lock of rank VM may be held.
+ */
 MMK_API bool mmk_page_is_modified(struct mmk_pmap_sys *sys,
     struct mmk_frame *frame);
 /* The old answer; what is written after the return is seen again. */
 MMK_API bool mmk_page_clear_modified(struct mmk_pmap_sys *sys,
     struct mmk_frame *frame);
-/* The same for any access. */
+/* The same two for any access. */
 MMK_API bool mmk_page_is_referenced(struct mmk_pmap_sys *sys,
     struct mmk_frame *frame);
 MMK_API bool mmk_page_clear_referenced(struct mmk_pmap_sys *sys,
@@ -276,25 +281,31 @@ mmk__page_take(struct mmk_pmap_sys *sys, struct mmk_frame *frame,
 	return had != 0;
 }
 
-/* Has a leaf of the entry one of `flags`? locks: the frame's bucket. */
+/*
+ * Has a leaf of the entry one of `flags`? While a leaf is between two sizes
+ * nobody knows, and waiting is not for whoever asks with a lock: it may have.
+ *
+ * locks    the frame's bucket.
+ */
 MMK_PRIVATE bool
 mmk__page_has_one(const struct mmk_frame *frame,
-    const struct mmk__rmap *entry, unsigned flags, struct mmk__batch *batch)
+    const struct mmk__rmap *entry, unsigned flags)
 {
-	const struct mmk_pt_shape *shape = &entry->pmap->sys->shape;
+	struct mmk_pmap *pmap = entry->pmap;
+	const struct mmk_pt_shape *shape = &pmap->sys->shape;
 	struct mmk__spread spread;
-	bool has = false;
+	bool has;
 
 	mmk__spread_init(&spread, frame, entry);
-	if (!mmk__page_lock(entry, batch))
-		return false;
+	MMKIT_LOCK(&pmap->lock);
+	has = pmap->is_changing != 0;
 	while (!has && mmk__spread_next(&spread)) {
 		const struct mmk__path *path = &spread.path;
 		uint64_t pte = MMKIT_ATOMIC_LOAD(path->slots[path->level]);
 
 		has = (mmk_pt_flags(shape, path->level, pte) & flags) != 0;
 	}
-	MMKIT_UNLOCK(&entry->pmap->lock);
+	MMKIT_UNLOCK(&pmap->lock);
 	return has;
 }
 
@@ -307,21 +318,14 @@ mmk__page_has(struct mmk_pmap_sys *sys, struct mmk_frame *frame,
     unsigned flags)
 {
 	MMKIT_LOCK_T *bucket = mmk__rmap_lock(sys, frame);
-	struct mmk__batch batch;
+	const struct mmk__rmap *entry;
 	bool has = false;
 
-	do {
-		const struct mmk__rmap *entry;
-
-		mmk__batch_init(&batch);
-		MMKIT_LOCK(bucket);
-		entry = (const struct mmk__rmap *)frame->translations;
-		for (; entry != NULL && !has && !batch.is_blocked;
-		     entry = entry->next)
-			has = mmk__page_has_one(frame, entry, flags, &batch);
-		MMKIT_UNLOCK(bucket);
-		mmk__batch_flush(sys, &batch);
-	} while (batch.is_blocked && !has);
+	MMKIT_LOCK(bucket);
+	entry = (const struct mmk__rmap *)frame->translations;
+	for (; entry != NULL && !has; entry = entry->next)
+		has = mmk__page_has_one(frame, entry, flags);
+	MMKIT_UNLOCK(bucket);
 	return has;
 }
 

@@ -27,7 +27,11 @@
  *           untracked  any
  *
  * LAYER   pmap. Includes rmap.h.
- * LOCKS   takes pmap, and lets it go to flush; called with no other lock
+ * LOCKS   takes pmap, and lets it go to flush; called with no other lock.
+ *         Splitting and joining in one pmap are for those who hold a mutex of
+ *         rank MAP for it (a map's, a table's of a CPU): whoever holds that
+ *         too knows that nobody does so, and may look at the pmap and enter
+ *         pages under a lock, as faults do.
  * COST    O(entries of a table), and a flush
  * SOURCE  own; a reserve of tables is also what Linux keeps for huge pages.
  */
