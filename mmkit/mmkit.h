@@ -30,6 +30,7 @@
 #include "phys/table.h"
 #include "phys/buddy.h"
 #include "phys/store.h"
+#include "phys/verify.h"
 #include "phys/frame.h"
 #include "phys/dump.h"
 #include "phys/census.h"

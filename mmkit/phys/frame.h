@@ -27,6 +27,7 @@
 #define MMKIT_PHYS_FRAME_H
 
 #include "store.h"
+#include "verify.h"
 
 MMK_BEGIN_DECLS
 
@@ -457,9 +458,8 @@ MMK_INLINE void
 mmk__frame_begin_as(struct mmk_phys *phys, struct mmk_frame *frame,
     unsigned order, unsigned flags, enum mmk_use use)
 {
+	mmk__pages_show(&phys->table, frame, (uint64_t)1 << order);
 	mmk__frame_begin(frame, order, flags, use);
-	MMKIT_UNPOISON(mmk_frame_ptr(phys, frame),
-	    (size_t)mmk_bytes_of_pages(mmk_frame_nr_pages(frame)));
 	if ((flags & MMK_ALLOC_ZERO) != 0)
 		mmk__frame_zero(phys, frame);
 }
@@ -539,8 +539,7 @@ mmk_frame_alloc(struct mmk_phys *phys, unsigned order, unsigned flags,
 MMK_INLINE void
 mmk__frame_free(struct mmk_phys *phys, struct mmk_frame *frame)
 {
-	MMKIT_POISON(mmk_frame_ptr(phys, frame),
-	    (size_t)mmk_bytes_of_pages(mmk_frame_nr_pages(frame)));
+	mmk__pages_hide(&phys->table, frame, mmk_frame_nr_pages(frame));
 	mmk__store_give(&phys->store, frame);
 }
 
@@ -615,8 +614,7 @@ mmk_frame_unref(struct mmk_phys *phys, struct mmk_frame *frame)
 	/* A sole owner has no rival: no read-modify-write is needed. */
 	if (MMK_UNLIKELY(!mmk__frame_is_plain(frame)))
 		return mmk__frame_unref(phys, frame);
-	MMKIT_POISON(mmk_frame_ptr(phys, frame),
-	    (size_t)mmk_bytes_of_pages(mmk_frame_nr_pages(frame)));
+	mmk__pages_hide(&phys->table, frame, mmk_frame_nr_pages(frame));
 	mmk__store_give(&phys->store, frame);
 	return 0;
 }
