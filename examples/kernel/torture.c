@@ -63,7 +63,11 @@ random_below(uint64_t *state, unsigned n)
 bool
 torture_mends(uint64_t va, unsigned access)
 {
-	return t.is_running && mmk_pmap_emulate(&t.pmap, va, access);
+	const struct mmk_pt_shape *shape = &kernel_pmaps.shape;
+
+	if (!t.is_running || (shape->hw_accessed && shape->hw_modified))
+		return false;
+	return mmk_pmap_emulate(&t.pmap, va, access);
 }
 
 /* ---- the one that changes ------------------------------------------------------ */

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * examples/kernel/aarch64/boot.S: from the first instruction to C
+ *
+ * WHAT    A CPU comes here at EL2 or EL1, the MMU off: the first one with the
+ *         device tree in x0, the others (PSCI) with their number. The tables
+ *         map [0, what the blocks reach) at DIRECT_VA: below 1 GiB devices,
+ *         above it memory, for the kernel only. While the MMU comes on, the
+ *         same tables serve for TTBR0 too: there everything is where it is.
+ *
+ *         granule   root  ->  middle  ->  blocks
+ *         4K        level 0               level 1, 512 of 1 GiB
+ *         16K       level 0   level 1     level 2, 2048 of 32 MiB
+ *         64K       level 1               level 2, 8192 of 512 MiB
+ *
+ * SOURCE  Arm ARM, DDI 0487: D8.2 (stages), D24.2 (TCR_EL1, SCTLR_EL1);
+ *         QEMU's docs/system/arm/virt.rst.
+ */
+#ifndef MMKIT_PAGE_SHIFT
+#define MMKIT_PAGE_SHIFT 12
+#endif
+#if MMKIT_PAGE_SHIFT == 12
+#define BLOCK_SHIFT 30
+#define TCR_TG ((0 << 14) | (2 << 30))
+#define IPS_MAX 5
+#elif MMKIT_PAGE_SHIFT == 14
+#define BLOCK_SHIFT 25
+#define HAS_MIDDLE 1
+#define TCR_TG ((2 << 14) | (1 << 30))
+#define IPS_MAX 5
+#else
+#define BLOCK_SHIFT 29
+#define TCR_TG ((1 << 14) | (3 << 30))
+#define IPS_MAX 6
+#endif
+#define NR_BLOCKS (1 << (MMKIT_PAGE_SHIFT - 3))
+#define NR_DEVICE_BLOCKS (1 << (30 - BLOCK_SHIFT))
+
+#define MAIR 0x04ff /* MMK_AARCH64_MAIR */
+/* 48 bits in each half; walks cached, inner shareable. */
+#define TCR (16 | (1 << 8) | (1 << 10) | (3 << 12) | \
+    (16 << 16) | (1 << 24) | (1 << 26) | (3 << 28) | TCR_TG)
+#define TCR_EPD0 (1 << 7)
+/* RES1, caches, stack alignment, MMU; SPAN is 0: PAN is on in every trap. */
+#define SCTLR 0x3050181d
+#define SCTLR_OFF 0x30d00800
+/* Valid, AF, UXN; for the kernel only, read and write. */
+#define BLOCK (1 | (1 << 10) | (1 << 54))
+#define MEMORY (BLOCK | (3 << 8))
+#define DEVICE (BLOCK | (1 << 2) | (1 << 53))
+#define STACK_SHIFT 14
+
+	.section .boot, "ax"
+	.globl start, cpu_start
+start:
+	msr daifset, #15
+	mov x20, x0
+	mov x21, #0
+	bl make_tables
+	b any_cpu
+cpu_start: /* x0: its number */
+	msr daifset, #15
+	mov x21, x0
+any_cpu:
+	mrs x0, CurrentEL
+	cmp x0, #8
+	b.ne at_el1
+	mov x0, #(1 << 31) /* EL1 is 64 bit */
+	msr hcr_el2, x0
+	mov x0, #3 /* EL1 may read the counter */
+	msr cnthctl_el2, x0
+	msr cntvoff_el2, xzr
+	ldr x0, =0x33ff /* no traps */
+	msr cptr_el2, x0
+	msr hstr_el2, xzr
+	ldr x0, =SCTLR_OFF
+	msr sctlr_el1, x0
+	mov x0, #0x3c5
+	msr spsr_el2, x0
+	adr x0, at_el1
+	msr elr_el2, x0
+	eret
+at_el1:
+	msr spsel, #1
+	msr cpacr_el1, xzr /* floating point traps */
+	mov x0, #MAIR
+	msr mair_el1, x0
+	bl find_tcr
+	msr tcr_el1, x22
+	adrp x0, boot_root
+	msr ttbr0_el1, x0
+	msr ttbr1_el1, x0
+	dsb sy
+	isb
+	tlbi vmalle1
+	ic iallu
+	dsb nsh
+	isb
+	ldr x0, =SCTLR
+	msr sctlr_el1, x0
+	isb
+	ldr x0, =at_home
+	br x0
+
+/* x22: TCR_EL1 as this CPU can have it: address size, accessed, dirty. */
+find_tcr:
+	ldr x22, =TCR
+	mrs x0, id_aa64mmfr0_el1
+	and x0, x0, #15
+	cmp x0, #IPS_MAX
+	b.ls 1f
+	mov x0, #IPS_MAX
+1:	orr x22, x22, x0, lsl #32
+	mrs x0, id_aa64mmfr1_el1
+	and x0, x0, #15
+	cbz x0, 2f
+	orr x22, x22, #(1 << 39) /* HA */
+	cmp x0, #2
+	b.lo 2f
+	orr x22, x22, #(1 << 40) /* HD */
+2:	ret
+
+make_tables:
+	adrp x0, boot_root
+	adrp x1, boot_blocks
+#ifdef HAS_MIDDLE
+	adrp x2, boot_middle
+	orr x3, x2, #3
+	str x3, [x0]
+	mov x0, x2
+#endif
+	orr x3, x1, #3
+	str x3, [x0]
+	mov x2, #0 /* of the block */
+	ldr x4, =DEVICE
+	ldr x5, =MEMORY
+1:	cmp x2, #NR_DEVICE_BLOCKS
+	csel x3, x4, x5, lo
+	orr x3, x3, x2, lsl #BLOCK_SHIFT
+	str x3, [x1, x2, lsl #3]
+	add x2, x2, #1
+	cmp x2, #NR_BLOCKS
+	b.lo 1b
+	ret
+
+at_home: /* from here on at its linked address */
+	orr x22, x22, #TCR_EPD0
+	msr tcr_el1, x22
+	isb
+	tlbi vmalle1
+	dsb nsh
+	isb
+	ldr x0, =vectors
+	msr vbar_el1, x0
+	msr tpidr_el1, x21
+	ldr x0, =cpu_stacks
+	add x1, x21, #1
+	add x0, x0, x1, lsl #STACK_SHIFT
+	mov sp, x0
+	mov x29, #0
+	isb
+	cbnz x21, 1f
+	mov x0, x20
+	bl aarch64_main
+1:	mov x0, x21
+	bl aarch64_cpu_main
+2:	wfe
+	b 2b
+	.ltorg
+
+	.bss
+	.balign 65536
+boot_root:
+	.space 1 << MMKIT_PAGE_SHIFT
+#ifdef HAS_MIDDLE
+boot_middle:
+	.space 1 << MMKIT_PAGE_SHIFT
+#endif
+boot_blocks:
+	.space 1 << MMKIT_PAGE_SHIFT
+cpu_stacks: /* MMKIT_CPU_MAX of them */
+	.space 8 << STACK_SHIFT
+	.section .note.GNU-stack, "", %progbits
