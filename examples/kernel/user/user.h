@@ -11,6 +11,11 @@
 
 #include "../syscalls.h"
 
+#ifndef MMKIT_PAGE_SHIFT /* else as the kernel was built */
+#define MMKIT_PAGE_SHIFT 12
+#endif
+#define PAGE_BYTES ((uint64_t)1 << MMKIT_PAGE_SHIFT)
+
 #define PROT_NONE 0u
 #define PROT_READ 1u
 #define PROT_WRITE 2u
