@@ -56,6 +56,7 @@
 
 /* pmap: translations */
 #include "pmap/table.h"
+#include "pmap/tag.h"
 #include "pmap/gather.h"
 #include "pmap/rmap.h"
 #include "pmap/super.h"

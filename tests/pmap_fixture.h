@@ -35,11 +35,15 @@ static const struct sim_config formats[] = {
 	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_X86_64 },
 	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_X86_64,
 	    .nr_levels = 5 },
+	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_X86_64,
+	    .tag_bits = 12 },
 #endif
 	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
 	    .caches_denials = true },
 	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
 	    .caches_denials = true, .software_ad = true },
+	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
+	    .caches_denials = true, .tag_bits = 8 },
 };
 #define NR_FORMATS (sizeof formats / sizeof formats[0])
 
@@ -48,6 +52,12 @@ static inline mmk_va
 table_bytes(unsigned level)
 {
 	return (mmk_va)1 << (MMK_PAGE_SHIFT + level * (MMK_PAGE_SHIFT - 3));
+}
+
+static inline bool
+has_tags(void)
+{
+	return sys.shape.tag_bits > 0;
 }
 
 static inline bool

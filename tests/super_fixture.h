@@ -18,11 +18,16 @@ static const struct sim_config large_formats[] = {
 	{ .ram_bytes = 16 << 20, .nr_cpus = 2, .arch = SIM_ARCH_X86_64 },
 	{ .ram_bytes = 16 << 20, .nr_cpus = 2, .arch = SIM_ARCH_X86_64,
 	    .nr_levels = 5 },
+	{ .ram_bytes = 16 << 20, .nr_cpus = 2, .arch = SIM_ARCH_X86_64,
+	    .tag_bits = 12 },
 	{ .ram_bytes = 16 << 20, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
 	    .caches_denials = true },
 	{ .ram_bytes = 16 << 20, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
 	    .caches_denials = true, .software_ad = true },
+	{ .ram_bytes = 16 << 20, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
+	    .caches_denials = true, .tag_bits = 8 },
 };
+MMK_STATIC_ASSERT(sizeof large_formats == sizeof formats, "as many");
 
 static inline void
 on_large_formats(void (*body)(void))

@@ -603,10 +603,10 @@ kva_begin(void)
 }
 
 static void
-begin(unsigned arch)
+begin(unsigned arch, unsigned tag_bits)
 {
 	struct sim_config config = { .ram_bytes = 1024 * PAGE, .nr_cpus = CPUS,
-		.arch = arch };
+		.arch = arch, .tag_bits = tag_bits };
 
 	memset(&s, 0, sizeof s);
 	s.seed = mmk_test_seed();
@@ -645,11 +645,11 @@ end(void)
 }
 
 static void
-soak(unsigned arch)
+soak(unsigned arch, unsigned tag_bits)
 {
 	pthread_t threads[CPUS];
 
-	begin(arch);
+	begin(arch, tag_bits);
 	for (unsigned cpu = 0; cpu < CPUS; cpu++)
 		cr_assert_eq(pthread_create(&threads[cpu], NULL, live,
 		    &lives[cpu]), 0);
@@ -661,11 +661,22 @@ soak(unsigned arch)
 #if MMKIT_PAGE_SHIFT == 12
 Test(soak, all_floors_on_every_cpu_x86_64)
 {
-	soak(SIM_ARCH_X86_64);
+	soak(SIM_ARCH_X86_64, 0);
+}
+
+/* Three tags for four spaces and their children. */
+Test(soak, all_floors_on_every_cpu_x86_64_with_tags)
+{
+	soak(SIM_ARCH_X86_64, 2);
 }
 #endif
 
 Test(soak, all_floors_on_every_cpu_aarch64)
 {
-	soak(SIM_ARCH_AARCH64);
+	soak(SIM_ARCH_AARCH64, 0);
+}
+
+Test(soak, all_floors_on_every_cpu_aarch64_with_tags)
+{
+	soak(SIM_ARCH_AARCH64, 2);
 }

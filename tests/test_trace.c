@@ -282,10 +282,14 @@ Test(trace, X8_one_life_is_the_same_on_every_format)
 	replay("x86_64", &(struct sim_config){ .arch = SIM_ARCH_X86_64 });
 	replay("x86_64, 5 levels", &(struct sim_config){
 	    .arch = SIM_ARCH_X86_64, .nr_levels = 5 });
+	replay("x86_64, tags", &(struct sim_config){
+	    .arch = SIM_ARCH_X86_64, .tag_bits = 2 });
 #endif
 	replay("aarch64", &(struct sim_config){ .arch = SIM_ARCH_AARCH64 });
 	replay("aarch64, marks by hand", &(struct sim_config){
 	    .arch = SIM_ARCH_AARCH64, .software_ad = true });
 	replay("aarch64, denials are cached", &(struct sim_config){
 	    .arch = SIM_ARCH_AARCH64, .caches_denials = true });
+	replay("aarch64, tags", &(struct sim_config){
+	    .arch = SIM_ARCH_AARCH64, .tag_bits = 2 });
 }

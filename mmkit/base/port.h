@@ -236,6 +236,7 @@ enum mmk_rank {
 	MMK_RANK_QUEUE, /* reserved: page queues; no lock has it yet */
 	MMK_RANK_RMAP,  /* one bucket of the reverse map */
 	MMK_RANK_PMAP,
+	MMK_RANK_TAGS,    /* which address space has which tag */
 	MMK_RANK_CONTROL, /* a tree of memory controls */
 	MMK_RANK_HANDLES, /* all tables of handles: who made what of what */
 	MMK_RANK_HANDLE_TABLE,

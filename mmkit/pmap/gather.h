@@ -21,7 +21,7 @@
  *         nothing there. Page operations of other CPUs wait for it: what it
  *         took is counted, by bucket of the reverse map, until it is flushed.
  *
- * LAYER   pmap. Includes table.h.
+ * LAYER   pmap. Includes tag.h.
  * LOCKS   finish calls MMKIT_TLB_SHOOTDOWN: no MMKIT_LOCK is held. Preemption
  *         is disabled from the look at this CPU's bit until the others have
  *         answered: a thread that moved in between would leave a stale entry
@@ -32,7 +32,7 @@
 #ifndef MMKIT_PMAP_GATHER_H
 #define MMKIT_PMAP_GATHER_H
 
-#include "table.h"
+#include "tag.h"
 
 MMK_BEGIN_DECLS
 
@@ -62,7 +62,7 @@ MMK_END_DECLS
 #if defined(MMKIT_IMPLEMENTATION) && !defined(MMKIT_PMAP_GATHER_IMPL)
 #define MMKIT_PMAP_GATHER_IMPL
 
-/* Whether `cpu`, and whether any other CPU, may hold translations. */
+/* Whether `cpu`, and whether any other CPU, has to be asked. */
 MMK_PRIVATE bool
 mmk__pmap_is_cached(const struct mmk_pmap *pmap, unsigned cpu,
     bool *elsewhere_out)
@@ -95,12 +95,14 @@ mmk__flush(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 	if (start_va == end_va)
 		return;
 	MMKIT_PREEMPT_DISABLE();
+	if (pmap->tag != 0 && !mmk_pt_is_broadcast(&sys->shape))
+		mmk__tag_expire(pmap);
 	is_here = mmk__pmap_is_cached(pmap, MMKIT_CPU_ID(), &is_elsewhere);
 	MMKIT_YIELD_POINT();
-#ifdef MMK_PT_INVALIDATE_IS_BROADCAST
-	is_here = is_here || is_elsewhere;
-	is_elsewhere = false;
-#endif
+	if (mmk_pt_is_broadcast(&sys->shape)) {
+		is_here = is_here || is_elsewhere || mmk__tag_is_held(pmap);
+		is_elsewhere = false;
+	}
 	if (is_here) {
 		(void)MMKIT_ATOMIC_ADD(&sys->nr_flushes, (uint64_t)1);
 		mmk_pt_invalidate(pmap, start_va, end_va);

@@ -8,6 +8,7 @@
  *         order:
  *
  *           table.h   the shape of a table, the walk
+ *           tag.h     what a TLB keeps of a space that is not in use
  *           gather.h  flush first, free after
  *           rmap.h    from a frame to its translations
  *           super.h   superpages, joined and split
@@ -48,10 +49,12 @@
 MMK_BEGIN_DECLS
 
 /*
- * mmk_pmap_sys_init: what all pmaps of one machine share. Allocates nothing.
+ * mmk_pmap_sys_init: what all pmaps of one machine share. Allocates a page if
+ * the shape has tags, or else nothing.
  *
  * errors   MMK_ERR_INVAL: the shape's page is not MMK_PAGE_SHIFT, or its
- *          levels or widths make no table.
+ *          levels or widths make no table, or tags of more than 16 bits.
+ *          MMK_ERR_NOMEM. Nothing changed.
  */
 #define mmk_pmap_sys_init MMK_STAMP(mmk_pmap_sys_init)
 MMK_API MMK_NODISCARD enum mmk_err mmk_pmap_sys_init(struct mmk_pmap_sys *sys,
@@ -173,8 +176,9 @@ MMK_API bool mmk_pmap_emulate(struct mmk_pmap *pmap, mmk_va va,
  */
 MMK_API void mmk_pmap_activate(struct mmk_pmap *pmap, unsigned cpu);
 /*
- * The current CPU, which is `cpu`, translates through no pmap, and keeps
- * nothing of this one. Before another is activated, not after.
+ * The current CPU, which is `cpu`, translates through no pmap: before another is
+ * activated, not after, and when it goes idle. With a tag (shape->tag_bits) it
+ * keeps what it holds of this one, and nobody asks it any more.
  */
 MMK_API void mmk_pmap_deactivate(struct mmk_pmap *pmap, unsigned cpu);
 
@@ -196,12 +200,16 @@ mmk_pmap_sys_init(struct mmk_pmap_sys *sys, struct mmk_phys *phys,
 	table_bits = mmk__pt_shift(shape, shape->nr_levels);
 	if (shape->va_bits <= shape->page_shift ||
 	    shape->va_bits > table_bits || shape->va_bits > 63 ||
-	    shape->pa_bits <= shape->page_shift || shape->pa_bits > 52)
+	    shape->pa_bits <= shape->page_shift || shape->pa_bits > 52 ||
+	    shape->tag_bits > 16)
 		return MMK_ERR_INVAL;
 	sys->phys = phys;
 	sys->shape = *shape;
 	sys->nr_flushes = 0;
 	sys->nr_shootdowns = 0;
+	sys->nr_avoided = 0;
+	if (mmk__tags_init(sys) != MMK_OK)
+		return MMK_ERR_NOMEM;
 	mmk_pool_init_caches(&sys->cache_pool, phys);
 	mmk_pool_init(&sys->rmap_pool, phys, "rmap", sizeof(struct mmk__rmap));
 	mmk_pool_use_caches(&sys->rmap_pool, &sys->cache_pool);
@@ -215,6 +223,7 @@ mmk_pmap_sys_fini(struct mmk_pmap_sys *sys)
 {
 	mmk_pool_fini(&sys->rmap_pool);
 	mmk_pool_fini(&sys->cache_pool);
+	mmk__tags_fini(sys);
 }
 
 MMK_API enum mmk_err
@@ -228,8 +237,11 @@ mmk_pmap_init(struct mmk_pmap *pmap, struct mmk_pmap_sys *sys, void *owner)
 		return MMK_ERR_NOMEM;
 	pmap->sys = sys;
 	pmap->root = root;
-	for (unsigned i = 0; i < (MMKIT_CPU_MAX + 63) / 64; i++)
+	for (unsigned i = 0; i < (MMKIT_CPU_MAX + 63) / 64; i++) {
 		pmap->cpus.words[i] = 0;
+		pmap->fresh.words[i] = 0;
+	}
+	pmap->tag = mmk__tag_alloc(sys);
 	pmap->nr_pages = 0;
 	pmap->nr_tracked = 0;
 	pmap->nr_wired = 0;
@@ -268,6 +280,7 @@ mmk_pmap_fini(struct mmk_pmap *pmap)
 	for (unsigned i = 0; i < (MMKIT_CPU_MAX + 63) / 64; i++)
 		MMK_ASSERT(MMKIT_ATOMIC_LOAD(&pmap->cpus.words[i]) == 0);
 	MMKIT_UNLOCK(&pmap->lock);
+	mmk__tag_free(pmap->sys, pmap->tag);
 	mmk__table_free(pmap->sys, pmap->root);
 	pmap->root = NULL;
 }
@@ -598,7 +611,10 @@ mmk_pmap_activate(struct mmk_pmap *pmap, unsigned cpu)
 	MMK_ASSERT(cpu < MMKIT_CPU_MAX);
 	(void)MMKIT_ATOMIC_OR(&pmap->cpus.words[cpu / 64],
 	    (uint64_t)1 << cpu % 64);
-	mmk_pt_activate(pmap);
+	if (pmap->tag != 0)
+		mmk__tag_activate(pmap, cpu);
+	else
+		mmk_pt_activate(pmap);
 }
 #endif
 
@@ -608,8 +624,11 @@ mmk_pmap_deactivate(struct mmk_pmap *pmap, unsigned cpu)
 {
 	MMK_ASSERT(cpu < MMKIT_CPU_MAX);
 	mmk_pt_activate(NULL);
-	(void)MMKIT_ATOMIC_ADD(&pmap->sys->nr_flushes, (uint64_t)1);
-	mmk_pt_invalidate(pmap, (mmk_va)0, mmk_pt_va_limit(&pmap->sys->shape));
+	if (pmap->tag == 0) {
+		(void)MMKIT_ATOMIC_ADD(&pmap->sys->nr_flushes, (uint64_t)1);
+		mmk_pt_invalidate(pmap, (mmk_va)0,
+		    mmk_pt_va_limit(&pmap->sys->shape));
+	}
 	(void)MMKIT_ATOMIC_AND(&pmap->cpus.words[cpu / 64],
 	    ~((uint64_t)1 << cpu % 64));
 }

@@ -19,7 +19,7 @@
  *         between a leaf and a table it is empty, pmap->is_changing is set,
  *         and nobody else looks at any table of the pmap: mmk__pmap_lock.
  *
- * LAYER   pmap. Includes kva/pool.h and the backend.
+ * LAYER   pmap. Includes base/bitmap.h, kva/pool.h and the backend.
  * LOCKS   the walk wants pmap->lock held; it takes none
  * COST    a walk is one load for each level; skipping absent tables is free
  * SOURCE  own; one walk for all machines is also NetBSD's sys/uvm/pmap
@@ -33,6 +33,7 @@
 #ifndef MMKIT_PMAP_TABLE_H
 #define MMKIT_PMAP_TABLE_H
 
+#include "../base/bitmap.h"
 #include "../kva/pool.h"
 
 #ifndef MMKIT_PMAP_H
@@ -66,6 +67,8 @@ struct mmk_pt_shape {
 	uint8_t arch;       /* the backend's own: tells two formats apart */
 	uint8_t leaf_level_max; /* levels up to it may hold leaves; 0: only
 	                         * pages, no superpages */
+	uint8_t tag_bits; /* of an address space's tag in the TLBs; 0: they have
+	                   * none, or the kernel has not turned them on */
 };
 
 /*
@@ -95,6 +98,13 @@ struct mmk_pt_shape {
  *                              again, if a fault alone does not
  *   MMK_PT_INVALIDATE_IS_BROADCAST  defined: mmk_pt_invalidate reaches every
  *                              CPU, and no shootdown is needed
+ *   mmk_pt_is_broadcast(shape) the same, if it is known at run time only
+ *   mmk_pt_activate_tag(pmap, is_fresh)  as mmk_pt_activate, for a pmap that
+ *                              has a tag: what this CPU holds under it is good
+ *                              if is_fresh, or else is dropped. Asked for where
+ *                              shape->tag_bits can be more than 0
+ *   mmk_pt_forget_tags(sys)    with mmk_pt_is_broadcast: no CPU holds anything
+ *                              under any tag any more
  */
 
 struct mmk_cpu_set {
@@ -106,6 +116,16 @@ struct mmk_cpu_set {
  *         [R] the frame's lock of the reverse map  [C] caller serializes
  */
 
+/* Who has which tag; see tag.h. [T] this->lock */
+struct mmk_tags {
+	struct mmk_frame *frame; /* [I] the words of both; NULL: no tags */
+	struct mmk_bitmap used;  /* [T] not to be given away */
+	struct mmk_bitmap dead;  /* [T] used, and the pmap is gone */
+	uint64_t nr_dead;        /* [T] */
+	uint64_t nr_rollovers;   /* [T] the dead were made free again */
+	MMKIT_LOCK_T lock;
+};
+
 /* What all pmaps of one machine share. */
 struct mmk_pmap_sys {
 	struct mmk_phys *phys;      /* [I] */
@@ -115,6 +135,9 @@ struct mmk_pmap_sys {
 	uint64_t nr_flushes;        /* [a] calls of mmk_pt_invalidate */
 	uint64_t nr_shootdowns;     /* [a] of MMKIT_TLB_SHOOTDOWN; flushes that
 	                             * would need it, on a uniprocessor */
+	uint64_t nr_avoided;        /* [a] CPUs not asked: they drop what they
+	                             * hold when they next use it */
+	struct mmk_tags tags;
 	MMKIT_LOCK_T rmap_locks[MMK_RMAP_BUCKETS];
 	uint32_t nr_due[MMK_RMAP_BUCKETS]; /* [a] changes not flushed yet */
 };
@@ -122,7 +145,10 @@ struct mmk_pmap_sys {
 struct mmk_pmap {
 	struct mmk_pmap_sys *sys; /* [I] */
 	struct mmk_frame *root;   /* [I] the top table */
-	struct mmk_cpu_set cpus;  /* [a] CPUs that may hold translations */
+	struct mmk_cpu_set cpus;  /* [a] CPUs that use it; without a tag also:
+	                           * that may hold translations of it */
+	struct mmk_cpu_set fresh; /* [a] CPUs whose copies are good, with a tag */
+	uint32_t tag;             /* [I] 0: none */
 	uint64_t nr_pages;        /* [L] pages translated */
 	uint64_t nr_tracked;      /* [L] of them in the reverse map */
 	uint64_t nr_wired;        /* [L] of them wired */
@@ -155,6 +181,21 @@ MMK_END_DECLS
 #endif
 #ifndef mmk_pt_raised
 #define mmk_pt_raised(pmap, va) ((void)(pmap), (void)(va))
+#endif
+#ifndef mmk_pt_is_broadcast
+#ifdef MMK_PT_INVALIDATE_IS_BROADCAST
+#define mmk_pt_is_broadcast(shape) ((void)(shape), true)
+#else
+#define mmk_pt_is_broadcast(shape) ((void)(shape), false)
+#endif
+#endif
+/* A backend without these has no tags. */
+#ifndef mmk_pt_activate_tag
+#define mmk_pt_activate_tag(pmap, is_fresh) \
+	((void)(is_fresh), mmk_pt_activate(pmap))
+#endif
+#ifndef mmk_pt_forget_tags
+#define mmk_pt_forget_tags(sys) ((void)(sys))
 #endif
 #if !defined(MMKIT_PORT_UNIPROCESSOR) && !defined(MMKIT_TLB_SHOOTDOWN) && \
     !defined(MMK_PT_INVALIDATE_IS_BROADCAST)

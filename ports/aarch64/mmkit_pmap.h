@@ -4,8 +4,12 @@
  *
  * WHAT    Binds pte.h to the names of the contract (mmkit/pmap/table.h), and
  *         adds the instructions. For kernels: MMKIT_PMAP_H names this file.
- *         A pmap is what TTBR0_EL1 translates; ASIDs are not used: every pmap
- *         has number 0, and activating one drops the translations of the last.
+ *         A pmap is what TTBR0_EL1 translates. With ASIDs (tag_bits 8 or 16 in
+ *         the shape, TCR_EL1.AS accordingly, A1 = 0) each has its own; those
+ *         without a tag share number 0, and activating one drops the
+ *         translations of the last. Tags want MMKIT_KERNEL_ROOT_PA, the
+ *         physical address of a page of zeros: TTBR0 gets it while no pmap is
+ *         active.
  *
  *         The kernel must have set MAIR_EL1 (MMK_AARCH64_MAIR, or its own with
  *         MMK_AARCH64_ATTR_*), TCR_EL1 (T0SZ = 64 - va_bits, TG0, walks inner
@@ -37,11 +41,12 @@
 #define MMK_AARCH64_TLBI_MAX 64
 #endif
 
-/* TLBI takes bits 55..12 of the address, whatever the granule. */
+/* TLBI takes bits 55..12 of the address, whatever the granule, and the ASID. */
 static inline uint64_t
-mmk_aarch64_tlbi_operand(mmk_va va)
+mmk_aarch64_tlbi_operand(const struct mmk_pmap *pmap, mmk_va va)
 {
-	return va >> 12 & (((uint64_t)1 << 44) - 1);
+	return (va >> 12 & (((uint64_t)1 << 44) - 1)) |
+	    (uint64_t)pmap->tag << 48;
 }
 
 /* Walkers see the new entry, and this CPU's next instruction may use it. */
@@ -59,13 +64,12 @@ mmk_pt_published(struct mmk_pmap *pmap)
 static inline void
 mmk_aarch64_raised(struct mmk_pmap *pmap, mmk_va va)
 {
-	(void)pmap;
 	__asm__ volatile("dsb nshst\n\t"
 	                 "tlbi vae1, %0\n\t"
 	                 "dsb nsh\n\t"
 	                 "isb"
 	                 :
-	                 : "r"(mmk_aarch64_tlbi_operand(va))
+	                 : "r"(mmk_aarch64_tlbi_operand(pmap, va))
 	                 : "memory");
 }
 #define mmk_pt_raised mmk_aarch64_raised
@@ -77,49 +81,110 @@ mmk_aarch64_raised(struct mmk_pmap *pmap, mmk_va va)
 static inline void
 mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 {
-	(void)pmap;
 	__asm__ volatile("dsb ishst" : : : "memory");
 	if (mmk_pages_of_bytes(end_va - start_va) > MMK_AARCH64_TLBI_MAX) {
 		__asm__ volatile("tlbi aside1is, %0"
 		                 :
-		                 : "r"((uint64_t)0)
+		                 : "r"((uint64_t)pmap->tag << 48)
 		                 : "memory");
 		start_va = end_va;
 	}
 	for (mmk_va va = start_va; va < end_va; va += MMK_PAGE_BYTES)
 		__asm__ volatile("tlbi vae1is, %0"
 		                 :
-		                 : "r"(mmk_aarch64_tlbi_operand(va))
+		                 : "r"(mmk_aarch64_tlbi_operand(pmap, va))
 		                 : "memory");
 	__asm__ volatile("dsb ish\n\tisb" : : : "memory");
 }
 
+/* TTBR0_EL1 for a top table: above 48 bits (64K granule) its high bits are at
+ * 5..2. */
+static inline uint64_t
+mmk_aarch64_ttbr(mmk_pa root_pa, uint32_t tag)
+{
+	return (root_pa & (((uint64_t)1 << 48) - 1)) |
+	    (root_pa >> 48 & 0xf) << 2 | (uint64_t)tag << 48;
+}
+
+static inline void
+mmk_aarch64_load_ttbr(uint64_t ttbr)
+{
+	__asm__ volatile("msr ttbr0_el1, %0\n\tisb" : : "r"(ttbr) : "memory");
+}
+
+/* This CPU alone forgets what it holds under a tag. */
+static inline void
+mmk_aarch64_forget(uint32_t tag)
+{
+	__asm__ volatile("tlbi aside1, %0\n\t"
+	                 "dsb nsh\n\t"
+	                 "isb"
+	                 :
+	                 : "r"((uint64_t)tag << 48)
+	                 : "memory");
+}
+
+#ifdef MMKIT_KERNEL_ROOT_PA
+/* NULL: the table of zeros that the kernel keeps for this. */
+static inline void
+mmk_pt_activate(struct mmk_pmap *pmap)
+{
+	mmk_aarch64_load_ttbr(mmk_aarch64_ttbr(pmap != NULL
+	        ? mmk_frame_pa(pmap->sys->phys, pmap->root)
+	        : (mmk_pa)MMKIT_KERNEL_ROOT_PA, 0));
+	mmk_aarch64_forget(0);
+}
+
+static inline void
+mmk_aarch64_activate_tag(struct mmk_pmap *pmap, bool is_fresh)
+{
+	mmk_aarch64_load_ttbr(mmk_aarch64_ttbr(
+	    mmk_frame_pa(pmap->sys->phys, pmap->root), pmap->tag));
+	if (!is_fresh)
+		mmk_aarch64_forget(pmap->tag);
+}
+#define mmk_pt_activate_tag mmk_aarch64_activate_tag
+
+static inline void
+mmk_aarch64_forget_tags(struct mmk_pmap_sys *sys)
+{
+	(void)sys;
+	__asm__ volatile("dsb ishst\n\t"
+	                 "tlbi vmalle1is\n\t"
+	                 "dsb ish\n\t"
+	                 "isb"
+	                 :
+	                 :
+	                 : "memory");
+}
+#define mmk_pt_forget_tags mmk_aarch64_forget_tags
+#else
 /*
- * This CPU walks pmap->root. NULL: it walks nothing for TTBR0 (TCR_EL1.EPD0).
- * A root above 48 bits (64K granule) has its high bits at 5..2.
+ * NULL: nothing is walked (TCR_EL1.EPD0). TLBs may remember that bit, so each
+ * change of it is followed by a flush of everything; tags would be of no use.
  */
 static inline void
 mmk_pt_activate(struct mmk_pmap *pmap)
 {
 	uint64_t no_walk = (uint64_t)1 << 7;
-	uint64_t tcr, root = 0;
+	uint64_t tcr;
 
 	__asm__ volatile("mrs %0, tcr_el1" : "=r"(tcr));
-	if (pmap != NULL) {
-		mmk_pa pa = mmk_frame_pa(pmap->sys->phys, pmap->root);
-
-		root = (pa & (((uint64_t)1 << 48) - 1)) | (pa >> 48 & 0xf) << 2;
-	}
-	tcr = pmap != NULL ? tcr & ~no_walk : tcr | no_walk;
-	__asm__ volatile("msr ttbr0_el1, %0\n\t"
-	                 "msr tcr_el1, %1\n\t"
+	__asm__ volatile("msr tcr_el1, %0\n\tisb" : : "r"(tcr | no_walk));
+	mmk_aarch64_load_ttbr(pmap == NULL ? 0 : mmk_aarch64_ttbr(
+	    mmk_frame_pa(pmap->sys->phys, pmap->root), 0));
+	__asm__ volatile("tlbi vmalle1\n\tdsb nsh\n\tisb" : : : "memory");
+	if (pmap == NULL)
+		return;
+	__asm__ volatile("msr tcr_el1, %0\n\t"
 	                 "isb\n\t"
 	                 "tlbi vmalle1\n\t"
 	                 "dsb nsh\n\t"
 	                 "isb"
 	                 :
-	                 : "r"(root), "r"(tcr)
+	                 : "r"(tcr & ~no_walk)
 	                 : "memory");
 }
+#endif
 
 #endif /* MMKIT_AARCH64_PMAP_H */

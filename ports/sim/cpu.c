@@ -18,6 +18,7 @@
 struct cpu {
 	struct sim_tlb tlb;
 	uint64_t root_pa; /* [T] */
+	uint64_t space;   /* [T] what its translations are filed under */
 	bool is_user;     /* [T] */
 };
 
@@ -67,6 +68,7 @@ sim_cpus_boot(void)
 	for (unsigned i = 0; i < SIM_CPU_MAX; i++) {
 		pthread_mutex_init(&cpus[i].tlb.mutex, NULL);
 		cpus[i].root_pa = SIM_NO_ROOT;
+		cpus[i].space = config->tag_bits > 0 ? 0 : SIM_NO_ROOT;
 		cpus[i].is_user = true;
 	}
 }
@@ -89,14 +91,57 @@ cpu_at(unsigned cpu)
 	return &cpus[cpu];
 }
 
+static bool
+has_tags(void)
+{
+	return sim_machine.config.tag_bits > 0;
+}
+
+/* Tags, and flushes that concern only the one that a CPU is in. */
+static bool
+keeps_to_itself(void)
+{
+	return has_tags() && sim_machine.config.arch == SIM_ARCH_X86_64;
+}
+
 void
 sim_cpu_set_root(unsigned cpu, uint64_t root_pa)
 {
 	struct cpu *self = cpu_at(cpu);
 
+	if (has_tags()) {
+		sim_cpu_set_tag(cpu, root_pa, 0, false);
+		return;
+	}
 	pthread_mutex_lock(&self->tlb.mutex);
 	self->root_pa = root_pa;
+	self->space = root_pa;
 	pthread_mutex_unlock(&self->tlb.mutex);
+}
+
+void
+sim_cpu_set_tag(unsigned cpu, uint64_t root_pa, uint64_t tag, bool is_kept)
+{
+	struct cpu *self = cpu_at(cpu);
+	const struct sim_tlb_entry *doomed = NULL;
+	uint64_t va = 0;
+
+	if (tag >> sim_machine.config.tag_bits != 0)
+		sim_panic("sim: a tag that has too many bits");
+	pthread_mutex_lock(&self->tlb.mutex);
+	if (!is_kept)
+		sim_tlb_remove_range(&self->tlb, tag, 0, UINT64_MAX);
+	else
+		doomed = sim_tlb_find_doomed(&self->tlb, tag);
+	if (doomed != NULL)
+		va = doomed->va;
+	self->root_pa = root_pa;
+	self->space = tag;
+	pthread_mutex_unlock(&self->tlb.mutex);
+	if (doomed != NULL)
+		sim_violation("CPU %u came back to tag %llu and kept 0x%llx, "
+		              "which leads to a page that was freed",
+		    cpu, (unsigned long long)tag, (unsigned long long)va);
 }
 
 uint64_t
@@ -309,7 +354,7 @@ translate(unsigned cpu, uint64_t va, unsigned access, uint64_t *pa_out,
 	struct sim_walk_request request = { self->root_pa, va, access,
 		self->is_user, false };
 	struct sim_tlb_entry *entry =
-	    sim_tlb_lookup(&self->tlb, self->root_pa, va);
+	    sim_tlb_lookup(&self->tlb, self->space, va);
 
 	if (entry != NULL &&
 	    (access & ~entry->rights[self->is_user]) == 0 &&
@@ -337,7 +382,7 @@ translate(unsigned cpu, uint64_t va, unsigned access, uint64_t *pa_out,
 		return false;
 	}
 	COUNT(nr_fills);
-	sim_tlb_insert(&self->tlb, self->root_pa, va, walk);
+	sim_tlb_insert(&self->tlb, self->space, va, walk);
 	judge_fill(cpu, va, walk);
 	*pa_out = walk->pa;
 	return true;
@@ -501,8 +546,12 @@ invalidate(unsigned cpu, void *pmap, uint64_t space, uint64_t start_va,
 		return;
 	COUNT(nr_invalidations);
 	pthread_mutex_lock(&self->tlb.mutex);
-	/* An end of 0 is the top of the address space. */
-	sim_tlb_remove_range(&self->tlb, space, start_va, end_va - 1);
+	/* Of a tag that it is not in x86_64 can only drop all. An end of 0 is
+	 * the top of the address space. */
+	if (keeps_to_itself() && self->space != space)
+		sim_tlb_remove_range(&self->tlb, space, 0, UINT64_MAX);
+	else
+		sim_tlb_remove_range(&self->tlb, space, start_va, end_va - 1);
 	pthread_mutex_unlock(&self->tlb.mutex);
 	if (hooks.invalidate != NULL)
 		hooks.invalidate(hooks.invalidate_ctx,
@@ -514,6 +563,24 @@ sim_tlb_invalidate(void *pmap, uint64_t space, uint64_t start_va,
     uint64_t end_va)
 {
 	invalidate(sim_cpu_id(), pmap, space, start_va, end_va);
+}
+
+void
+sim_tlb_broadcast(void *pmap, uint64_t space, uint64_t start_va,
+    uint64_t end_va)
+{
+	for (unsigned i = 0; i < sim_cpu_count(); i++)
+		invalidate(i, pmap, space, start_va, end_va);
+}
+
+void
+sim_tlb_forget_tags(void)
+{
+	for (unsigned i = 0; i < sim_cpu_count(); i++) {
+		pthread_mutex_lock(&cpus[i].tlb.mutex);
+		sim_tlb_remove_all(&cpus[i].tlb);
+		pthread_mutex_unlock(&cpus[i].tlb.mutex);
+	}
 }
 
 void
@@ -551,8 +618,11 @@ report_reach(uint64_t pa, bool is_table)
 		bool is_found;
 
 		pthread_mutex_lock(&cpus[i].tlb.mutex);
-		entry = is_table ? sim_tlb_find_table(&cpus[i].tlb, pa)
-		                 : sim_tlb_find_page(&cpus[i].tlb, pa);
+		entry = is_table
+		    ? sim_tlb_find_table(&cpus[i].tlb, pa, cpus[i].space,
+		          keeps_to_itself())
+		    : sim_tlb_find_page(&cpus[i].tlb, pa, cpus[i].space,
+		          keeps_to_itself());
 		is_found = entry != NULL;
 		if (is_found)
 			va = entry->va;

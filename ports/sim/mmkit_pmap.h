@@ -84,21 +84,51 @@ mmk_pt_flags(const struct mmk_pt_shape *shape, unsigned level, uint64_t pte)
 static inline uint64_t
 sim_space_of_pmap(const struct mmk_pmap *pmap)
 {
-	return mmk_frame_pa(pmap->sys->phys, pmap->root);
+	return pmap->sys->shape.tag_bits > 0
+	    ? pmap->tag : mmk_frame_pa(pmap->sys->phys, pmap->root);
 }
+
+/* Arm's reaches all CPUs by tag. Without tags each is asked, as on x86_64. */
+static inline bool
+mmk_sim_is_broadcast(const struct mmk_pt_shape *shape)
+{
+	return !sim_pt_is_x86_64(shape) && shape->tag_bits > 0;
+}
+#define mmk_pt_is_broadcast mmk_sim_is_broadcast
 
 static inline void
 mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 {
-	sim_tlb_invalidate(pmap, sim_space_of_pmap(pmap), start_va, end_va);
+	if (mmk_sim_is_broadcast(&pmap->sys->shape))
+		sim_tlb_broadcast(pmap, sim_space_of_pmap(pmap), start_va,
+		    end_va);
+	else
+		sim_tlb_invalidate(pmap, sim_space_of_pmap(pmap), start_va,
+		    end_va);
 }
 
 static inline void
 mmk_pt_activate(struct mmk_pmap *pmap)
 {
-	sim_cpu_set_root(sim_cpu_id(),
-	    pmap != NULL ? sim_space_of_pmap(pmap) : SIM_NO_ROOT);
+	sim_cpu_set_root(sim_cpu_id(), pmap != NULL
+	        ? mmk_frame_pa(pmap->sys->phys, pmap->root) : SIM_NO_ROOT);
 }
+
+static inline void
+mmk_sim_activate_tag(struct mmk_pmap *pmap, bool is_fresh)
+{
+	sim_cpu_set_tag(sim_cpu_id(), mmk_frame_pa(pmap->sys->phys, pmap->root),
+	    pmap->tag, is_fresh);
+}
+#define mmk_pt_activate_tag mmk_sim_activate_tag
+
+static inline void
+mmk_sim_forget_tags(struct mmk_pmap_sys *sys)
+{
+	(void)sys;
+	sim_tlb_forget_tags();
+}
+#define mmk_pt_forget_tags mmk_sim_forget_tags
 
 /* The walkers read entries with acquire: nothing to publish. */
 static inline void

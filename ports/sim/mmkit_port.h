@@ -140,7 +140,7 @@ void sim_item_free(const void *owner, const void *ptr, size_t bytes);
 /* A macro, because struct mmk_pmap is complete only where it is used. */
 #define MMKIT_TLB_SHOOTDOWN(pmap, start_va, end_va)                       \
 	sim_tlb_shootdown(pmap,                                           \
-	    mmk_frame_pa((pmap)->sys->phys, (pmap)->root),                \
+	    sim_space_of_pmap(pmap),                                      \
 	    MMKIT_ATOMIC_LOAD(&(pmap)->cpus.words[0]), start_va, end_va)
 
 #define MMKIT_LOCK_T struct sim_lock

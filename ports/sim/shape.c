@@ -29,6 +29,7 @@ sim_shape_boot(void)
 	shape.hw_modified = is_x86_64 || !config->software_ad;
 	shape.arch = (uint8_t)config->arch;
 	shape.leaf_level_max = MMK_PAGE_SHIFT == 12 ? 2 : 1;
+	shape.tag_bits = (uint8_t)config->tag_bits;
 	whole_ram.start_pa = config->base_pa;
 	whole_ram.end_pa = config->base_pa + config->ram_bytes;
 }

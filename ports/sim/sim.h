@@ -84,6 +84,10 @@ struct sim_config {
 	/* aarch64: a cached translation that lacks a right faults without
 	 * another look at the tables */
 	bool caches_denials;
+	/* TLBs know spaces by a tag of so many bits: PCIDs on x86_64, where a CPU
+	 * flushes its own only, ASIDs on aarch64, where an invalidation reaches
+	 * every CPU. 0: by their root */
+	unsigned tag_bits;
 	int ram_fd; /* RAM is this file, mapped shared; 0 or -1: private */
 };
 
@@ -122,6 +126,13 @@ uint64_t sim_fail_count(void);
  * none. What its TLB holds is tagged by the root, and stays.
  */
 void sim_cpu_set_root(unsigned cpu, uint64_t root_pa);
+/*
+ * The same for machines with tags; without this it is number 0, not kept. What
+ * the CPU has under the tag stays if it `is_kept`: then no page may have been
+ * freed that some of it leads to.
+ */
+void sim_cpu_set_tag(unsigned cpu, uint64_t root_pa, uint64_t tag,
+    bool is_kept);
 uint64_t sim_cpu_root(unsigned cpu);
 /* CPUs start in user mode. */
 void sim_cpu_set_user(unsigned cpu, bool is_user);
@@ -158,10 +169,15 @@ void sim_on_fault(sim_fault_handler *handler, void *ctx);
 
 /*
  * The current CPU forgets [start_va, end_va) of the address space whose root
- * is `space`, global translations included. `pmap` is only handed to the hook.
+ * or tag is `space`, global translations included. `pmap` is only handed to the hook.
  */
 void sim_tlb_invalidate(void *pmap, uint64_t space, uint64_t start_va,
     uint64_t end_va);
+/* Every CPU does, wherever it is: aarch64 with tags. */
+void sim_tlb_broadcast(void *pmap, uint64_t space, uint64_t start_va,
+    uint64_t end_va);
+/* Every CPU forgets all tags. */
+void sim_tlb_forget_tags(void);
 /* The page of `va` only, and no hook: no right was taken away. */
 void sim_tlb_invalidate_page(void *pmap, uint64_t space, uint64_t va);
 /* Called after each invalidation of any CPU, also by shootdown. */

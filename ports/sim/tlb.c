@@ -318,17 +318,10 @@ sim_tlb_remove_all(struct sim_tlb *tlb)
 	tlb->shifts = 0;
 }
 
-const struct sim_tlb_entry *
-sim_tlb_find_page(const struct sim_tlb *tlb, uint64_t pa)
+static bool
+leads_to(const struct sim_tlb_entry *entry, uint64_t pa)
 {
-	for (size_t i = 0; i < tlb->nr_buckets; i++) {
-		const struct sim_tlb_entry *entry = tlb->buckets[i];
-
-		for (; entry != NULL; entry = entry->next)
-			if (pa - entry->pa < (uint64_t)1 << entry->page_shift)
-				return entry;
-	}
-	return NULL;
+	return pa - entry->pa < (uint64_t)1 << entry->page_shift;
 }
 
 static bool
@@ -340,14 +333,50 @@ is_made_through(const struct sim_tlb_entry *entry, uint64_t pa)
 	return false;
 }
 
+static const struct sim_tlb_entry *
+find(struct sim_tlb *tlb, bool (*is_it)(const struct sim_tlb_entry *,
+    uint64_t), uint64_t pa, uint64_t space, bool dooms)
+{
+	const struct sim_tlb_entry *found = NULL;
+
+	for (size_t i = 0; i < tlb->nr_buckets; i++) {
+		struct sim_tlb_entry *entry = tlb->buckets[i];
+
+		for (; entry != NULL; entry = entry->next) {
+			if (!is_it(entry, pa))
+				continue;
+			if (!dooms || entry->space == space ||
+			    entry->space == SIM_ALL_SPACES)
+				found = entry;
+			else
+				entry->is_doomed = true;
+		}
+	}
+	return found;
+}
+
 const struct sim_tlb_entry *
-sim_tlb_find_table(const struct sim_tlb *tlb, uint64_t pa)
+sim_tlb_find_page(struct sim_tlb *tlb, uint64_t pa, uint64_t space,
+    bool dooms)
+{
+	return find(tlb, leads_to, pa, space, dooms);
+}
+
+const struct sim_tlb_entry *
+sim_tlb_find_table(struct sim_tlb *tlb, uint64_t pa, uint64_t space,
+    bool dooms)
+{
+	return find(tlb, is_made_through, pa, space, dooms);
+}
+
+const struct sim_tlb_entry *
+sim_tlb_find_doomed(const struct sim_tlb *tlb, uint64_t space)
 {
 	for (size_t i = 0; i < tlb->nr_buckets; i++) {
 		const struct sim_tlb_entry *entry = tlb->buckets[i];
 
 		for (; entry != NULL; entry = entry->next)
-			if (is_made_through(entry, pa))
+			if (entry->space == space && entry->is_doomed)
 				return entry;
 	}
 	return NULL;

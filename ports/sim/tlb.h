@@ -27,6 +27,7 @@ struct sim_tlb_entry {
 	unsigned page_shift;        /* [I] */
 	unsigned rights[2];         /* [I] in kernel mode, in user mode */
 	bool is_dirty;              /* [I] stores need no walk */
+	bool is_doomed;             /* [T] leads to a page that was freed */
 	unsigned nr_entries;        /* [I] table entries on its way */
 	uint64_t entry_pas[SIM_WALK_LEVELS_MAX]; /* [I] */
 };
@@ -53,11 +54,18 @@ void sim_tlb_remove_range(struct sim_tlb *tlb, uint64_t space,
     uint64_t start_va, uint64_t last_va);
 void sim_tlb_remove_all(struct sim_tlb *tlb);
 
-/* Some translation that leads to, or was made through, the 4 KiB at `pa`. */
-const struct sim_tlb_entry *sim_tlb_find_page(const struct sim_tlb *tlb,
-    uint64_t pa);
-const struct sim_tlb_entry *sim_tlb_find_table(const struct sim_tlb *tlb,
-    uint64_t pa);
+/*
+ * Some translation that leads to, or was made through, the 4 KiB at `pa`, and
+ * can be used in `space`. With `dooms` those of other spaces are marked, or
+ * else they can be used, too.
+ */
+const struct sim_tlb_entry *sim_tlb_find_page(struct sim_tlb *tlb,
+    uint64_t pa, uint64_t space, bool dooms);
+const struct sim_tlb_entry *sim_tlb_find_table(struct sim_tlb *tlb,
+    uint64_t pa, uint64_t space, bool dooms);
+/* One of `space` that is doomed, or NULL. */
+const struct sim_tlb_entry *sim_tlb_find_doomed(const struct sim_tlb *tlb,
+    uint64_t space);
 
 /* What all TLBs together know of the 4 KiB of RAM at `pa`. */
 struct sim_reach {

@@ -4,7 +4,10 @@
  *
  * WHAT    Binds pte.h to the names of the contract (mmkit/pmap/table.h), and
  *         adds the instructions. For kernels: MMKIT_PMAP_H names this file.
- *         PCID is not used: loading CR3 drops every translation.
+ *         With PCIDs (CR4.PCIDE set on every CPU, and tag_bits 12 in the
+ *         shape) CR3 has the pmap's tag in its low bits, and loading it drops
+ *         that tag's translations, or with bit 63 none. Without, loading it
+ *         drops all.
  *
  *         The kernel must have set CR0.PG and WP, CR4.PAE, EFER.LME and NXE,
  *         and must copy its own half (entries 256 to 511) into the root of
@@ -48,18 +51,29 @@ mmk_x86_64_load_cr3(uint64_t cr3)
 	__asm__ volatile("movq %0, %%cr3" : : "r"(cr3) : "memory");
 }
 
+/* Bits of CR3: the PCID; when it is loaded: keep what is under it. */
+#define MMK_X86_64_CR3_PCID ((uint64_t)0xfff)
+#define MMK_X86_64_CR3_KEEP ((uint64_t)1 << 63)
+
 /*
- * INVLPG also drops every cached upper entry, for whatever address, so a range
- * that lost tables needs no more than the pages it lost.
+ * INVLPG concerns the tag that is in use. Another one is dropped as a whole, by
+ * going there and back: both tables have the kernel in them. INVLPG also drops
+ * every cached upper entry, for whatever address, so a range that lost tables
+ * needs no more than the pages it lost.
  */
 static inline void
 mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 {
 	uint64_t cr3;
 
-	(void)pmap;
+	__asm__ volatile("movq %%cr3, %0" : "=r"(cr3) : : "memory");
+	if (pmap->tag != 0 && (cr3 & MMK_X86_64_CR3_PCID) != pmap->tag) {
+		mmk_x86_64_load_cr3(mmk_frame_pa(pmap->sys->phys,
+		    pmap->root) | pmap->tag);
+		mmk_x86_64_load_cr3(cr3 | MMK_X86_64_CR3_KEEP);
+		return;
+	}
 	if (mmk_pages_of_bytes(end_va - start_va) > MMK_X86_64_INVLPG_MAX) {
-		__asm__ volatile("movq %%cr3, %0" : "=r"(cr3) : : "memory");
 		mmk_x86_64_load_cr3(cr3);
 		return;
 	}
@@ -75,5 +89,14 @@ mmk_pt_activate(struct mmk_pmap *pmap)
 	        ? mmk_frame_pa(pmap->sys->phys, pmap->root)
 	        : (mmk_pa)MMKIT_KERNEL_ROOT_PA);
 }
+
+/* The same for one that has a tag. */
+static inline void
+mmk_x86_64_activate_tag(struct mmk_pmap *pmap, bool is_fresh)
+{
+	mmk_x86_64_load_cr3(mmk_frame_pa(pmap->sys->phys, pmap->root) |
+	    pmap->tag | (is_fresh ? MMK_X86_64_CR3_KEEP : 0));
+}
+#define mmk_pt_activate_tag mmk_x86_64_activate_tag
 
 #endif /* MMKIT_X86_64_PMAP_H */
