@@ -340,6 +340,83 @@ Test(tag, a_machine_without_memory_for_tags_is_refused)
 	end();
 }
 
+/* ---- two that change one table, neither has flushed yet ------------------------- */
+
+static void
+begin_taking(unsigned place, struct mmk_gather *gather)
+{
+	mmk_gather_init(gather, &sys);
+	mmk_pmap_remove(&pmaps[0], va_of(place), va_of(place) + PAGE, gather);
+}
+
+static void
+end_taking(unsigned place, struct mmk_frame *frame, struct mmk_gather *gather)
+{
+	mmk_gather_finish(gather);
+	(void)mmk_frame_unref(&phys, frame);
+	words[0][place] = 0;
+}
+
+/* CPU 0 has place 0 through a table that goes with place 1. */
+static void
+table_goes_body(void)
+{
+	struct mmk_gather first, second;
+	struct mmk_frame *frames[2];
+
+	make(0);
+	for (unsigned i = 0; i < 2; i++) {
+		cr_assert_eq(put(0, i, i + 1), MMK_OK);
+		frames[i] = frame_at(0, i);
+	}
+	go(0, 0);
+	look(0);
+	begin_taking(0, &first);
+	begin_taking(1, &second);
+	cr_assert_eq(pmaps[0].nr_tables, 1);
+	end_taking(1, frames[1], &second);
+	end_taking(0, frames[0], &first);
+	look(0);
+}
+
+Test(tag, a_table_that_goes_is_flushed_with_all_that_went_before)
+{
+	both(table_goes_body, 4);
+}
+
+/* A new table comes where CPU 1 still has the old one. */
+static void
+table_comes_body(void)
+{
+	struct mmk_gather gather;
+	struct mmk_frame *frame;
+
+	make(0);
+	cr_assert_eq(put(0, 0, 1), MMK_OK);
+	frame = frame_at(0, 0);
+	for (unsigned cpu = 0; cpu < 2; cpu++) {
+		go(cpu, 0);
+		look(cpu);
+	}
+	begin_taking(0, &gather);
+	cr_assert_eq(put(0, 1, 2), MMK_OK);
+	words[0][0] = 0;
+	for (unsigned cpu = 0; cpu < 2; cpu++) {
+		uint64_t word = 0;
+
+		cr_assert_eq(sim_load(cpu, va_of(1), &word, 8), 0);
+		cr_assert_eq(word, 2);
+	}
+	end_taking(0, frame, &gather);
+	look(0);
+	look(1);
+}
+
+Test(tag, a_table_that_comes_breaks_before_it_makes)
+{
+	both(table_comes_body, 4);
+}
+
 /* ---- a flush and a CPU that comes back, at each point of their way ------------ */
 
 static struct {

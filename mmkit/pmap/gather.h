@@ -131,6 +131,8 @@ mmk__gather_flush(struct mmk_gather *gather)
 			(void)MMKIT_ATOMIC_SUB(&gather->sys->nr_due[i], 1u);
 	gather->buckets = 0;
 	mmk__tables_free(gather->sys, gather->tables);
+	if (gather->pmap != NULL)
+		(void)MMKIT_ATOMIC_SUB(&gather->pmap->nr_gathers, 1u);
 	gather->pmap = NULL;
 	gather->start_va = 0;
 	gather->end_va = 0;
@@ -142,9 +144,11 @@ MMK_PRIVATE void
 mmk__gather_begin(struct mmk_gather *gather, struct mmk_pmap *pmap)
 {
 	MMK_ASSERT(gather->sys == pmap->sys);
-	if (gather->pmap != pmap)
-		mmk__gather_flush(gather);
+	if (gather->pmap == pmap)
+		return;
+	mmk__gather_flush(gather);
 	gather->pmap = pmap;
+	(void)MMKIT_ATOMIC_ADD(&pmap->nr_gathers, 1u);
 }
 
 /*
@@ -175,16 +179,19 @@ mmk__gather_range(struct mmk_gather *gather, mmk_va start_va, mmk_va end_va)
 }
 
 /*
- * Another CPU's page operation has taken translations away and not flushed them
- * yet. What this change finds gone, or the tables it frees, may still be in use
- * through them: flush all of the space. locks: gather->pmap->lock.
+ * Another CPU has taken translations away and not flushed them yet. What this
+ * change finds gone (by a page operation: other ranges are others' business),
+ * or the tables it frees, may still be in use through them: flush all of the
+ * space. locks: gather->pmap->lock.
  */
 MMK_PRIVATE void
 mmk__gather_pending(struct mmk_gather *gather)
 {
 	const struct mmk_pmap *pmap = gather->pmap;
 
-	if (MMKIT_ATOMIC_LOAD(&pmap->nr_flushing) == 0)
+	if (MMKIT_ATOMIC_LOAD(&pmap->nr_flushing) == 0 &&
+	    (gather->tables == 0 ||
+	        MMKIT_ATOMIC_LOAD(&pmap->nr_gathers) == 1))
 		return;
 	gather->start_va = 0;
 	gather->end_va = mmk_pt_va_limit(&pmap->sys->shape);

@@ -251,6 +251,7 @@ mmk_pmap_init(struct mmk_pmap *pmap, struct mmk_pmap_sys *sys, void *owner)
 	pmap->reserve = 0;
 	pmap->is_changing = 0;
 	pmap->nr_flushing = 0;
+	pmap->nr_gathers = 0;
 	pmap->owner = owner;
 	MMKIT_LOCK_INIT(&pmap->lock, "pmap", MMK_RANK_PMAP);
 	return MMK_OK;
@@ -277,6 +278,7 @@ mmk_pmap_fini(struct mmk_pmap *pmap)
 	MMK_ASSERT(pmap->nr_pages == 0);
 	MMK_ASSERT(pmap->nr_tables == 1);
 	MMK_ASSERT(pmap->nr_reserved == 0);
+	MMK_ASSERT(MMKIT_ATOMIC_LOAD(&pmap->nr_gathers) == 0);
 	for (unsigned i = 0; i < (MMKIT_CPU_MAX + 63) / 64; i++)
 		MMK_ASSERT(MMKIT_ATOMIC_LOAD(&pmap->cpus.words[i]) == 0);
 	MMKIT_UNLOCK(&pmap->lock);

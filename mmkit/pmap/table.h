@@ -158,6 +158,7 @@ struct mmk_pmap {
 	uint32_t reserve;         /* [L] chain of tables to split leaves with */
 	uint32_t is_changing;     /* [L] atomic: a leaf is split or joined */
 	uint32_t nr_flushing;     /* [a] page operations that will flush it */
+	uint32_t nr_gathers;      /* [a] gathers that will */
 	const struct mmk_slab_payer *payer; /* [I] of tables; NULL: nobody */
 	void *owner;              /* [I] the kernel's own word */
 	MMKIT_LOCK_T lock;
@@ -583,6 +584,26 @@ mmk__tables_free(struct mmk_pmap_sys *sys, uint32_t chain)
 }
 
 /*
+ * An entry is about to lead to a new table. Where it led to another one that was
+ * unlinked and not flushed yet, it is flushed first (break before make); other
+ * machines than those of broadcasts do not care. locks: pmap->lock held.
+ */
+MMK_PRIVATE void
+mmk__path_settle(struct mmk_pmap *pmap, const struct mmk__path *path)
+{
+	const struct mmk_pt_shape *shape = &pmap->sys->shape;
+	mmk_va span_bytes = (mmk_va)1 << mmk__pt_shift(shape, path->level);
+	mmk_va start_va = mmk_round_down(path->va, span_bytes);
+
+	if (!mmk_pt_is_broadcast(shape) ||
+	    (MMKIT_ATOMIC_LOAD(&pmap->nr_gathers) == 0 &&
+	        MMKIT_ATOMIC_LOAD(&pmap->nr_flushing) == 0))
+		return;
+	(void)MMKIT_ATOMIC_ADD(&pmap->sys->nr_flushes, (uint64_t)1);
+	mmk_pt_invalidate(pmap, start_va, start_va + span_bytes);
+}
+
+/*
  * mmk__path_grow: add the tables that `path` lacks, down to one of `level`.
  *
  * All are allocated, then linked from the bottom up, and become visible by
@@ -612,6 +633,7 @@ mmk__path_grow(struct mmk_pmap *pmap, unsigned level, struct mmk__path *path)
 		path->slots[at] = mmk__pt_slot(shape, at,
 		    mmk_frame_pa(sys->phys, tables[at]), path->va);
 	}
+	mmk__path_settle(pmap, path);
 	for (at = level; at < path->level; at++) {
 		uint64_t *slot = path->slots[at + 1];
 
