@@ -7,25 +7,27 @@
 
 #include "pmap_fixture.h"
 
-#define MIB ((uint64_t)1 << 20)
-#define GIB ((uint64_t)1 << 30)
-#define NR 512u /* pages of a table, and of a leaf of level 1 */
+#define NR ((unsigned)(PAGE / 8)) /* pages of a table: of a leaf of level 1 */
 #define LARGE (NR * PAGE)
-#define BLOCK_ORDER 9u
-#define BVA (UINT64_C(0x123456) * LARGE) /* where a block fits */
+#define BLOCK_ORDER (MMK_PAGE_SHIFT - 3u)
+#define BVA (UINT64_C(0x1234) * LARGE) /* where a block fits */
 
+#define LARGE_RAM_BYTES (8 * LARGE)
 static const struct sim_config large_formats[] = {
-	{ .ram_bytes = 16 << 20, .nr_cpus = 2, .arch = SIM_ARCH_X86_64 },
-	{ .ram_bytes = 16 << 20, .nr_cpus = 2, .arch = SIM_ARCH_X86_64,
+#if MMKIT_PAGE_SHIFT == 12
+	{ .ram_bytes = LARGE_RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_X86_64 },
+	{ .ram_bytes = LARGE_RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_X86_64,
 	    .nr_levels = 5 },
-	{ .ram_bytes = 16 << 20, .nr_cpus = 2, .arch = SIM_ARCH_X86_64,
+	{ .ram_bytes = LARGE_RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_X86_64,
 	    .tag_bits = 12 },
-	{ .ram_bytes = 16 << 20, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
-	    .caches_denials = true },
-	{ .ram_bytes = 16 << 20, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
-	    .caches_denials = true, .software_ad = true },
-	{ .ram_bytes = 16 << 20, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
-	    .caches_denials = true, .tag_bits = 8 },
+#endif
+	{ .ram_bytes = LARGE_RAM_BYTES, .nr_cpus = 2,
+	    .arch = SIM_ARCH_AARCH64, .caches_denials = true },
+	{ .ram_bytes = LARGE_RAM_BYTES, .nr_cpus = 2,
+	    .arch = SIM_ARCH_AARCH64, .caches_denials = true,
+	    .software_ad = true },
+	{ .ram_bytes = LARGE_RAM_BYTES, .nr_cpus = 2,
+	    .arch = SIM_ARCH_AARCH64, .caches_denials = true, .tag_bits = 8 },
 };
 MMK_STATIC_ASSERT(sizeof large_formats == sizeof formats, "as many");
 
