@@ -18,6 +18,8 @@ planted_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 	if (planted == FORGETS_RANGES_OF_80 &&
 	    mmk_pages_of_bytes(end_va - start_va) == 80)
 		return;
+	if (planted == FORGETS_SUPERPAGES && start_va == LARGE_VA)
+		return;
 	mmk_pt_invalidate(pmap, start_va, end_va);
 }
 #define mmk_pt_invalidate planted_invalidate

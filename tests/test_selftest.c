@@ -30,6 +30,7 @@ enum planted {
 	FORGETS_TO_INVALIDATE,
 	INVALIDATES_ONE_PAGE,
 	FORGETS_RANGES_OF_80,
+	FORGETS_SUPERPAGES,
 	FORGETS_TO_SHOOT_DOWN,
 	SHOOTS_DOWN_ONE_CPU,
 	KEEPS_THE_FIRST_SPACE,
@@ -39,6 +40,8 @@ enum planted {
 	STORES_NEVER_ARRIVE
 };
 static enum planted planted;
+
+#define LARGE_VA UINT64_C(0x8000000000)
 
 static void
 memcpy_upward(void *dst, const void *src, size_t bytes)
@@ -240,6 +243,7 @@ boot(const struct sim_config *machine)
 	config.pmap = &pmaps[0];
 	config.other = &pmaps[1];
 	config.scratch_va = SCRATCH_VA;
+	config.large_va = LARGE_VA;
 	config.try_load = try_load;
 	config.try_store = try_store;
 	config.run_on = run_on;
@@ -273,13 +277,19 @@ halt(void)
 	sim_shutdown();
 }
 
+/* With room for a superpage, but with pages of 64 KiB: that would be 512 MiB. */
+#define RAM_BYTES (2048 * MMK_PAGE_BYTES << (MMKIT_PAGE_SHIFT == 14))
+#define HAS_LARGE (MMKIT_PAGE_SHIFT != 16)
+
 static const struct sim_config machines[] = {
-	{ .ram_bytes = 8 << 20, .nr_cpus = 4, .arch = SIM_ARCH_X86_64 },
-	{ .ram_bytes = 8 << 20, .nr_cpus = 1, .arch = SIM_ARCH_X86_64,
+#if MMKIT_PAGE_SHIFT == 12
+	{ .ram_bytes = RAM_BYTES, .nr_cpus = 4, .arch = SIM_ARCH_X86_64 },
+	{ .ram_bytes = RAM_BYTES, .nr_cpus = 1, .arch = SIM_ARCH_X86_64,
 	    .nr_levels = 5 },
-	{ .ram_bytes = 8 << 20, .nr_cpus = 4, .arch = SIM_ARCH_AARCH64,
+#endif
+	{ .ram_bytes = RAM_BYTES, .nr_cpus = 4, .arch = SIM_ARCH_AARCH64,
 	    .caches_denials = true },
-	{ .ram_bytes = 8 << 20, .nr_cpus = 3, .arch = SIM_ARCH_AARCH64,
+	{ .ram_bytes = RAM_BYTES, .nr_cpus = 3, .arch = SIM_ARCH_AARCH64,
 	    .caches_denials = true, .software_ad = true },
 };
 #define NR_MACHINES (sizeof machines / sizeof machines[0])
@@ -298,7 +308,8 @@ Test(selftest, passes_on_every_format)
 		cr_assert_gt(result.nr_checks, 300);
 		cr_assert_eq(result.nr_failed, 0);
 		cr_assert_null(result.first_failed);
-		cr_assert_eq(result.nr_skipped, machines[i].nr_cpus == 1);
+		cr_assert_eq(result.nr_skipped,
+		    (machines[i].nr_cpus == 1) + !HAS_LARGE);
 		cr_assert_eq(nr_logs, result.nr_skipped);
 		halt();
 	}
@@ -308,7 +319,7 @@ Test(selftest, may_be_run_again)
 {
 	struct mmk_selftest result;
 
-	boot(&machines[2]);
+	boot(&machines[NR_MACHINES - 2]);
 	for (unsigned i = 0; i < 3; i++)
 		cr_assert_eq(mmk_selftest(&config, &result), MMK_OK);
 	halt();
@@ -331,14 +342,19 @@ Test(selftest, what_has_no_plug_is_left_out_and_said)
 	cr_assert_eq(result.nr_skipped, 1);
 	cr_assert_not_null(strstr(latest_log, "skipped: translations"));
 	config.try_store = try_store;
-	config.other = NULL;
+	config.large_va = 0;
 	cr_assert_eq(mmk_selftest(&config, &result), MMK_OK);
 	cr_assert_eq(result.nr_skipped, 1);
-	cr_assert_not_null(strstr(latest_log, "skipped: spaces"));
+	cr_assert_not_null(strstr(latest_log, "skipped: superpages"));
+	config.large_va = LARGE_VA;
+	config.other = NULL;
+	cr_assert_eq(mmk_selftest(&config, &result), MMK_OK);
+	cr_assert_eq(result.nr_skipped, 1 + !HAS_LARGE);
+	cr_assert_lt(result.nr_checks, nr_all);
 	config.run_on = NULL;
 	cr_assert_eq(mmk_selftest(&config, &result), MMK_OK);
-	cr_assert_lt(result.nr_checks, nr_all);
-	cr_assert_eq(result.nr_skipped, 3 + 1 + 1, "CPUs, spaces, shootdown");
+	cr_assert_eq(result.nr_skipped, 3 + 1 + !HAS_LARGE + 1,
+	    "CPUs, spaces, superpages, shootdown");
 	halt();
 }
 
@@ -349,7 +365,7 @@ Test(selftest, without_memory_it_says_so_and_leaves_nothing)
 	enum mmk_err err;
 	uint64_t k = 0;
 
-	boot(&machines[2]);
+	boot(&machines[NR_MACHINES - 2]);
 	do {
 		sim_fail_at(++k);
 		err = mmk_selftest(&config, &result);
@@ -401,7 +417,7 @@ Test(selftest, passes_with_threads_for_cpus)
 	boot(&machines[0]);
 	config.run_on = run_on_thread;
 	cr_assert_eq(mmk_selftest(&config, &result), MMK_OK);
-	cr_assert_eq(result.nr_skipped, 0);
+	cr_assert_eq(result.nr_skipped, !HAS_LARGE);
 	halt();
 }
 
@@ -429,6 +445,9 @@ static const struct {
 	{ FORGETS_TO_INVALIDATE, "translations: " },
 	{ INVALIDATES_ONE_PAGE, "translations: " },
 	{ FORGETS_RANGES_OF_80, "ranges: " },
+#if MMKIT_PAGE_SHIFT != 16
+	{ FORGETS_SUPERPAGES, "superpages: " },
+#endif
 	{ FORGETS_TO_SHOOT_DOWN, "shootdown: " },
 	{ SHOOTS_DOWN_ONE_CPU, "shootdown: " },
 	{ KEEPS_THE_FIRST_SPACE, "spaces: " },
@@ -446,7 +465,7 @@ Test(selftest, finds_each_planted_fault)
 	for (size_t i = 0; i < NR_FAULTS; i++) {
 		const char *chapter = faults[i].chapter;
 
-		boot(&machines[i % 2 * 2]); /* both formats, in turn */
+		boot(&machines[i % 2 * (NR_MACHINES - 2)]); /* the formats in turn */
 		sim_violations_record(true);
 		planted = faults[i].planted;
 		cr_assert_eq(mmk_selftest(&config, &result), MMK_ERR_INVAL,

@@ -9,6 +9,7 @@
 #include "kernel.h"
 
 #define SCRATCH_VA ((mmk_va)1 << 38)
+#define LARGE_VA ((mmk_va)1 << 39)
 
 /* Guards: [a] atomic; what fn and arg are is published by `cpu` */
 static struct {
@@ -63,8 +64,8 @@ test(void)
 {
 	struct mmk_selftest_config config = { .phys = &kernel_phys,
 		.pmap = &pmaps[0], .other = &pmaps[1],
-		.scratch_va = SCRATCH_VA, .try_load = try_load,
-		.try_store = try_store };
+		.scratch_va = SCRATCH_VA, .large_va = LARGE_VA,
+		.try_load = try_load, .try_store = try_store };
 	struct mmk_selftest result;
 	enum mmk_err err;
 

@@ -10,6 +10,8 @@
  *           ranges        the same of more pages than are invalidated singly
  *           spaces        two pmaps at one address do not mix; what changes in
  *                         one while the other is active is seen when it is back
+ *           superpages    one is made, split by a change in its middle, and made
+ *                         again where tables were
  *           shootdown     every other CPU keeps the pmap active and must see
  *                         each change made here
  *
@@ -58,7 +60,7 @@ MMK_END_DECLS
 MMK_PRIVATE mmk_va
 mmk__selftest_va(const struct mmk_selftest *st, unsigned page)
 {
-	return st->config->scratch_va + mmk_bytes_of_pages(page);
+	return st->base_va + mmk_bytes_of_pages(page);
 }
 
 /* What the first word of frame i is at the start of each chapter. */
@@ -338,6 +340,124 @@ mmk__selftest_spaces(struct mmk_selftest *st)
 	return MMK_OK;
 }
 
+/* The first word of page `page` of a block. */
+MMK_PRIVATE volatile uint64_t *
+mmk__selftest_block_word(const struct mmk_selftest *st,
+    const struct mmk_frame *block, unsigned page)
+{
+	return (volatile uint64_t *)MMKIT_PHYS_TO_PTR(
+	    mmk_frame_pa(st->config->phys, block) + mmk_bytes_of_pages(page));
+}
+
+/* Whether a page of the block reads as it should. */
+MMK_PRIVATE bool
+mmk__selftest_large_reads(const struct mmk_selftest *st,
+    const struct mmk_frame *block, unsigned page)
+{
+	uint64_t word = 0;
+
+	return mmk__selftest_load(st, st->config->pmap, page, &word) &&
+	    word == *mmk__selftest_block_word(st, block, page);
+}
+
+/* All of the block at base_va, by one leaf if the shape has such. */
+MMK_PRIVATE MMK_NODISCARD enum mmk_err
+mmk__selftest_large_enter(struct mmk_selftest *st,
+    const struct mmk_frame *block, unsigned nr_pages)
+{
+	uint64_t nr_done;
+	enum mmk_err err;
+
+	for (unsigned page = 0; page < nr_pages; page++)
+		*mmk__selftest_block_word(st, block, page) =
+		    mmk__selftest_mark(page);
+	err = mmk_pmap_enter_run(st->config->pmap, st->base_va,
+	    mmk_frame_pa(st->config->phys, block), nr_pages,
+	    MMK__SELFTEST_RW, &nr_done);
+	if (err != MMK_OK)
+		return err;
+	MMK__SELFTEST(st, mmk__selftest_large_reads(st, block, 0) &&
+	    mmk__selftest_large_reads(st, block, nr_pages / 2) &&
+	    mmk__selftest_large_reads(st, block, nr_pages - 1),
+	    "superpages: not every page of one can be loaded");
+	return MMK_OK;
+}
+
+/* A change in its middle, while the TLB has the large leaf. */
+MMK_PRIVATE MMK_NODISCARD enum mmk_err
+mmk__selftest_large_split(struct mmk_selftest *st,
+    const struct mmk_frame *block, unsigned nr_pages)
+{
+	struct mmk_pmap *pmap = st->config->pmap;
+	unsigned middle = nr_pages / 2;
+	enum mmk_err err;
+
+	MMK__SELFTEST(st, mmk__selftest_store(st, pmap, middle, 41) &&
+	    *mmk__selftest_block_word(st, block, middle) == 41,
+	    "superpages: a store does not arrive");
+	mmk__selftest_protect(st, pmap, middle, 1, MMK_PROT_READ);
+	MMK__SELFTEST(st, !mmk__selftest_store(st, pmap, middle, 42) &&
+	    mmk__selftest_large_reads(st, block, middle),
+	    "superpages: a page in one does not become read-only");
+	MMK__SELFTEST(st, mmk__selftest_store(st, pmap, middle - 1, 43) &&
+	    mmk__selftest_store(st, pmap, middle + 1, 44),
+	    "superpages: the pages beside it become read-only");
+	err = mmk__selftest_enter(st, pmap, middle, 0, MMK__SELFTEST_RW);
+	if (err != MMK_OK)
+		return err;
+	MMK__SELFTEST(st, mmk__selftest_reads(st, pmap, middle, 0),
+	    "superpages: the old page is read after it was replaced");
+	mmk__selftest_protect(st, pmap, middle, 1, MMK_PROT_NONE);
+	MMK__SELFTEST(st, !mmk__selftest_loads(st, pmap, middle) &&
+	    mmk__selftest_large_reads(st, block, middle + 1),
+	    "superpages: not just one page of one is removed");
+	return MMK_OK;
+}
+
+/* Where small pages and their table were, a large leaf comes, and goes. */
+MMK_PRIVATE MMK_NODISCARD enum mmk_err
+mmk__selftest_large(struct mmk_selftest *st, const struct mmk_frame *block,
+    unsigned nr_pages)
+{
+	struct mmk_pmap *pmap = st->config->pmap;
+	enum mmk_err err = mmk__selftest_large_enter(st, block, nr_pages);
+
+	if (err == MMK_OK)
+		err = mmk__selftest_large_split(st, block, nr_pages);
+	mmk__selftest_protect(st, pmap, 0, nr_pages, MMK_PROT_NONE);
+	if (err == MMK_OK)
+		err = mmk__selftest_large_enter(st, block, nr_pages);
+	mmk__selftest_protect(st, pmap, 0, nr_pages, MMK_PROT_NONE);
+	MMK__SELFTEST(st, !mmk__selftest_loads(st, pmap, 0) &&
+	    !mmk__selftest_loads(st, pmap, nr_pages / 2) &&
+	    !mmk__selftest_loads(st, pmap, nr_pages - 1),
+	    "superpages: one is read after it was removed");
+	return err;
+}
+
+/* Memory in such pieces may not be there: then it is left out. */
+MMK_PRIVATE MMK_NODISCARD enum mmk_err
+mmk__selftest_superpages(struct mmk_selftest *st)
+{
+	const struct mmk_selftest_config *config = st->config;
+	unsigned order = (unsigned)(config->pmap->sys->shape.page_shift - 3);
+	struct mmk_frame *block;
+	enum mmk_err err;
+
+	if (mmk_frame_alloc(config->phys, order, 0, MMK_USE_KERNEL, &block) !=
+	    MMK_OK) {
+		MMK__SELFTEST_SKIP(st, "superpages: no memory in one piece");
+		return MMK_OK;
+	}
+	st->base_va = config->large_va;
+	mmk_pmap_activate(config->pmap, MMKIT_CPU_ID());
+	err = mmk__selftest_large(st, block, 1u << order);
+	mmk_pmap_deactivate(config->pmap, MMKIT_CPU_ID());
+	st->base_va = config->scratch_va;
+	(void)mmk_frame_unref(config->phys, block);
+	return err;
+}
+
 /* What another CPU is asked, and its answer. */
 struct mmk__selftest_ask {
 	struct mmk_selftest *st;
@@ -480,7 +600,13 @@ mmk__selftest_may_run(struct mmk_selftest *st, unsigned chapter)
 		MMK__SELFTEST_SKIP(st, "spaces: no second pmap");
 		return false;
 	}
-	if (chapter == 3 && st->config->run_on == NULL) {
+	if (chapter == 3 && (st->config->large_va == 0 ||
+	    st->config->pmap->sys->shape.leaf_level_max == 0)) {
+		MMK__SELFTEST_SKIP(st, "superpages: no large_va, or no such "
+		    "leaves");
+		return false;
+	}
+	if (chapter == 4 && st->config->run_on == NULL) {
 		MMK__SELFTEST_SKIP(st, "shootdown: no run_on");
 		return false;
 	}
@@ -501,6 +627,8 @@ mmk__selftest_pmap_chapter(struct mmk_selftest *st, unsigned chapter)
 		err = mmk__selftest_ranges(st);
 	else if (chapter == 2)
 		err = mmk__selftest_spaces(st);
+	else if (chapter == 3)
+		err = mmk__selftest_superpages(st);
 	else
 		err = mmk__selftest_shootdown(st);
 	mmk__selftest_protect(st, st->config->pmap, 0, MMK_SELFTEST_PAGES,
@@ -519,7 +647,7 @@ mmk__selftest_pmaps(struct mmk_selftest *st)
 
 	if (!mmk__selftest_alloc(st))
 		return MMK_ERR_NOMEM;
-	for (unsigned chapter = 0; chapter < 4; chapter++) {
+	for (unsigned chapter = 0; chapter < 5; chapter++) {
 		if (err != MMK_OK || st->nr_failed != 0)
 			break;
 		if (mmk__selftest_may_run(st, chapter))
@@ -544,6 +672,7 @@ mmk_selftest(const struct mmk_selftest_config *config,
 		return MMK_OK;
 	}
 	MMK_ASSERT(mmk_is_page_aligned(config->scratch_va));
+	out->base_va = config->scratch_va;
 	MMKIT_PREEMPT_DISABLE();
 	err = mmk__selftest_pmaps(out);
 	MMKIT_PREEMPT_ENABLE();

@@ -51,6 +51,8 @@ struct mmk_selftest_config {
 	                         * half where the tables have one; NULL: none */
 	struct mmk_pmap *other; /* a second one; NULL: none */
 	mmk_va scratch_va;      /* MMK_SELFTEST_PAGES unused pages of both */
+	mmk_va large_va;        /* unused addresses of `pmap` for a superpage,
+	                         * aligned to it; 0: none */
 	void *ctx;              /* for the three below */
 	bool (*try_load)(void *ctx, mmk_va va, uint64_t *word_out);
 	bool (*try_store)(void *ctx, mmk_va va, uint64_t word);
@@ -67,6 +69,7 @@ struct mmk_selftest {
 	unsigned nr_skipped;      /* [C] chapters, or parts, left out */
 	const char *first_failed; /* [C] names the check; NULL: none failed */
 	const struct mmk_selftest_config *config; /* [C] ours from here */
+	mmk_va base_va;           /* where the pages of a chapter begin */
 	struct mmk_frame *frames[MMK_SELFTEST_FRAMES];
 	struct mmk_phys_stats stats;
 };
@@ -88,11 +91,11 @@ MMK_END_DECLS
 #if defined(MMKIT_IMPLEMENTATION) && !defined(MMKIT_FACE_SELFTEST_TIER0_IMPL)
 #define MMKIT_FACE_SELFTEST_TIER0_IMPL
 
-#define MMK__SELFTEST_FAILED "mmkit: selftest: FAILED: "
+#define MMK__SELFTEST_FAILED "selftest: FAILED: "
 #define MMK__SELFTEST(st, ok, text) \
 	mmk__selftest_check(st, ok, MMK__SELFTEST_FAILED text)
 #define MMK__SELFTEST_SKIP(st, text) \
-	mmk__selftest_skip(st, "mmkit: selftest: skipped: " text)
+	mmk__selftest_skip(st, "selftest: skipped: " text)
 
 MMK_PRIVATE void
 mmk__selftest_check(struct mmk_selftest *st, bool ok, const char *text)
