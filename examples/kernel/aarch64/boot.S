@@ -40,7 +40,6 @@
 /* 48 bits in each half; walks cached, inner shareable. */
 #define TCR (16 | (1 << 8) | (1 << 10) | (3 << 12) | \
     (16 << 16) | (1 << 24) | (1 << 26) | (3 << 28) | TCR_TG)
-#define TCR_EPD0 (1 << 7)
 /* RES1, caches, stack alignment, MMU; SPAN is 0: PAN is on in every trap. */
 #define SCTLR 0x3050181d
 #define SCTLR_OFF 0x30d00800
@@ -87,6 +86,7 @@ at_el1:
 	msr mair_el1, x0
 	bl find_tcr
 	msr tcr_el1, x22
+	adrp x23, aarch64_nowhere
 	adrp x0, boot_root
 	msr ttbr0_el1, x0
 	msr ttbr1_el1, x0
@@ -102,11 +102,16 @@ at_el1:
 	ldr x0, =at_home
 	br x0
 
-/* x22: TCR_EL1 as this CPU can have it: address size, accessed, dirty. */
+/* x22: TCR_EL1 as this CPU can have it: ASIDs of 16 bits, address size, accessed,
+ * dirty. */
 find_tcr:
 	ldr x22, =TCR
-	mrs x0, id_aa64mmfr0_el1
-	and x0, x0, #15
+	mrs x1, id_aa64mmfr0_el1
+	ubfx x0, x1, #4, #4
+	cmp x0, #2
+	b.ne 0f
+	orr x22, x22, #(1 << 36) /* AS */
+0:	and x0, x1, #15
 	cmp x0, #IPS_MAX
 	b.ls 1f
 	mov x0, #IPS_MAX
@@ -143,9 +148,8 @@ make_tables:
 	b.lo 1b
 	ret
 
-at_home: /* from here on at its linked address */
-	orr x22, x22, #TCR_EPD0
-	msr tcr_el1, x22
+at_home: /* from here on at its linked address; TTBR0 leads nowhere */
+	msr ttbr0_el1, x23
 	isb
 	tlbi vmalle1
 	dsb nsh
@@ -176,6 +180,9 @@ boot_root:
 boot_middle:
 	.space 1 << MMKIT_PAGE_SHIFT
 #endif
+	.globl aarch64_nowhere
+aarch64_nowhere: /* stays as it is */
+	.space 1 << MMKIT_PAGE_SHIFT
 boot_blocks:
 	.space 1 << MMKIT_PAGE_SHIFT
 cpu_stacks: /* MMKIT_CPU_MAX of them */

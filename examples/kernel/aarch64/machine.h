@@ -11,6 +11,9 @@
 /* All that boot.S maps, devices too: physical 0 is here. */
 #define DIRECT_VA UINT64_C(0xffff000000000000)
 
+/* A table of zeros, which TTBR0 has while no pmap is active. */
+extern char aarch64_nowhere[]; /* boot.S */
+
 /* As trap.S stores it. */
 struct arch_frame {
 	uint64_t x[31];

@@ -23,5 +23,6 @@
 #define MMKIT_CPU_LEAVE(state) ((void)(state))
 
 #define MMKIT_PMAP_H "../../ports/aarch64/mmkit_pmap.h"
+#define MMKIT_KERNEL_ROOT_PA MMKIT_PTR_TO_PHYS(aarch64_nowhere)
 
 #endif
