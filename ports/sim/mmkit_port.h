@@ -82,6 +82,7 @@ unsigned sim_cpu_id(void);
 uint64_t sim_clock_ns(void);
 bool sim_fail_point(void);
 void sim_yield_point(void);
+void sim_update_point(void);
 /*
  * With SIM_CPU_EXCLUSIVE a CPU is one thread's from enter to leave: a second
  * one that enters meanwhile was preempted where the contract forbids it.
@@ -130,6 +131,11 @@ void sim_item_free(const void *owner, const void *ptr, size_t bytes);
 #define MMKIT_CLOCK_NS() sim_clock_ns()
 #define MMKIT_FAIL_POINT() sim_fail_point()
 #define MMKIT_YIELD_POINT() sim_yield_point()
+#define MMKIT_ATOMIC_XCHG(p, v) \
+	(sim_update_point(), __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL))
+#define MMKIT_ATOMIC_CAS(p, expected, v)                    \
+	(sim_update_point(), __atomic_compare_exchange_n(p, \
+	    expected, v, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 #if defined(__SANITIZE_THREAD__) && defined(__x86_64__)
 /* gcc's ThreadSanitizer knows no fences; here the processor needs none. */
 #define MMKIT_ATOMIC_FENCE() __asm__ volatile("" ::: "memory")

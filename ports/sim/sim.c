@@ -228,6 +228,20 @@ sim_yield_point(void)
 		sim_machine.yield(sim_machine.yield_ctx);
 }
 
+void
+sim_on_update(void (*fn)(void *ctx), void *ctx)
+{
+	sim_machine.update_ctx = ctx;
+	sim_machine.update = fn;
+}
+
+void
+sim_update_point(void)
+{
+	if (sim_machine.update != NULL)
+		sim_machine.update(sim_machine.update_ctx);
+}
+
 /* One for each CPU: how often it was entered, by the thread that has it. */
 static unsigned cpu_entered[MMKIT_CPU_MAX]; /* [a] */
 static _Thread_local unsigned cpu_depth;

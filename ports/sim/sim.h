@@ -207,6 +207,13 @@ uint64_t sim_tlb_count(unsigned cpu);
 /* Called at every yield point; NULL: nothing. */
 void sim_on_yield(void (*fn)(void *ctx), void *ctx);
 
+/*
+ * Called right before each compare-and-swap and each exchange of mmkit's: when
+ * the hardware comes between a look at a table's entry and its change. NULL:
+ * nothing.
+ */
+void sim_on_update(void (*fn)(void *ctx), void *ctx);
+
 /* True: violations are counted, not fatal. sim_boot() turns it off. */
 void sim_violations_record(bool record);
 uint64_t sim_violations(void);

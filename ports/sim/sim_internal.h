@@ -24,6 +24,8 @@ struct sim_machine {
 	uint64_t fail_count;      /* [a] passed */
 	void (*yield)(void *ctx); /* [I] */
 	void *yield_ctx;          /* [I] */
+	void (*update)(void *ctx); /* [I] */
+	void *update_ctx;         /* [I] */
 };
 extern struct sim_machine sim_machine;
 
