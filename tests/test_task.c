@@ -336,6 +336,7 @@ TEST_FORMATS(task, S3_22_physical_addresses_of_all_kinds)
 	struct mmk_segment *segment = segment_at(one, BASE, 4 * MIB, false);
 	mmk_pa large = new_pages(9), pa = 7;
 	mmk_va kernel = (mmk_va)0xffff << 48, heap_va;
+	struct mmk_translation found;
 
 	map(segment, BASE + 2 * MIB, large, 512);
 	map(segment, BASE, DEVICE, 1);
@@ -348,6 +349,8 @@ TEST_FORMATS(task, S3_22_physical_addresses_of_all_kinds)
 		    BASE + 2 * MIB + i * PAGE + i, &pa));
 		cr_assert_eq(pa, large + i * PAGE + i);
 	}
+	cr_assert(mmk_pmap_query(&live[0], BASE + 2 * MIB, &found));
+	cr_assert_eq(found.nr_pages, 512, "a large page");
 	pa = 7;
 	cr_assert_not(mmk_task_phys(&tasks, 0, BASE + PAGE, &pa), "unmapped");
 	cr_assert_not(mmk_task_phys(&tasks, 1, BASE, &pa), "another CPU's");

@@ -137,7 +137,7 @@ mmk__check_map(struct mmk_map *map, struct mmk__audit *audit)
 	if (nr_translations != map->pmap.nr_pages)
 		return "a translation outside every entry";
 	audit->nr_entries += nr_entries;
-	audit->nr_tables += map->pmap.nr_tables;
+	audit->nr_tables += map->pmap.nr_tables + map->pmap.nr_reserved;
 	return NULL;
 }
 

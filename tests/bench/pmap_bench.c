@@ -272,6 +272,38 @@ enter_blocks(unsigned nr_pages)
 	return ns / N;
 }
 
+/* 2 MiB of one frame each: one page protected, and made the same again. */
+static double
+split_or_join(bool is_join)
+{
+	struct mmk_gather gather;
+	uint64_t nr_done;
+	double ns;
+
+	for (unsigned i = 0; i < N; i += BLOCK)
+		must(mmk_pmap_enter_run(&pmap, VA + i * PAGE,
+		    block_pas[i / BLOCK], BLOCK, USER, &nr_done));
+	mmk_gather_init(&gather, &sys);
+	ns = is_join ? 0 : begin();
+	for (unsigned i = 0; i < N; i += BLOCK)
+		mmk_pmap_protect(&pmap, VA + i * PAGE, VA + (i + 1) * PAGE,
+		    MMK_PROT_READ, &gather);
+	ns = is_join ? ns : end(ns);
+	mmk_gather_finish(&gather);
+	for (unsigned i = 0; i < N; i += BLOCK)
+		must(mmk_pmap_enter(&pmap, VA + i * PAGE, block_pas[i / BLOCK],
+		    USER));
+	ns = is_join ? begin() : ns;
+	for (unsigned i = 0; i < N; i += BLOCK)
+		if (!mmk_pmap_promote(&pmap, VA + i * PAGE))
+			exit(1);
+	ns = is_join ? end(ns) : ns;
+	remove_all();
+	return ns / N;
+}
+
+static double op_split(void) { return split_or_join(false); }
+static double op_join(void) { return split_or_join(true); }
 static double op_run_of_16(void) { return enter_blocks(16); }
 static double op_run_of_512(void) { return enter_blocks(BLOCK); }
 
@@ -285,6 +317,8 @@ static const struct {
 	{ "enter, untracked", op_enter_untracked },
 	{ "enter, in runs of 16", op_run_of_16 },
 	{ "enter, in runs of 2 MiB", op_run_of_512 },
+	{ "split of 2 MiB", op_split },
+	{ "join of 2 MiB", op_join },
 	{ "remove", op_remove },
 	{ "remove, untracked", op_remove_untracked },
 	{ "write-protect, as fork does", op_write_protect },
