@@ -47,13 +47,14 @@
  * Initializers of struct mmk_pt_shape, with and without FEAT_HAFDBS. Blocks of
  * 2 MiB and 1 GiB, with 16K of 32 MiB, with 64K of 512 MiB.
  */
-#define MMK_AARCH64_SHAPE { 4, 12, 48, 48, true, true, MMK_PT_ARCH_AARCH64, 2 }
+#define MMK_AARCH64_SHAPE \
+	{ 4, 12, 48, 48, true, true, MMK_PT_ARCH_AARCH64, 2, 0 }
 #define MMK_AARCH64_SHAPE_SOFT \
-	{ 4, 12, 48, 48, false, false, MMK_PT_ARCH_AARCH64, 2 }
+	{ 4, 12, 48, 48, false, false, MMK_PT_ARCH_AARCH64, 2, 0 }
 #define MMK_AARCH64_SHAPE_16K \
-	{ 4, 14, 48, 48, true, true, MMK_PT_ARCH_AARCH64, 1 }
+	{ 4, 14, 48, 48, true, true, MMK_PT_ARCH_AARCH64, 1, 0 }
 #define MMK_AARCH64_SHAPE_64K \
-	{ 3, 16, 48, 52, true, true, MMK_PT_ARCH_AARCH64, 1 }
+	{ 3, 16, 48, 52, true, true, MMK_PT_ARCH_AARCH64, 1, 0 }
 
 /* The entries of MAIR_EL1 used, and its value if the kernel has no other. */
 #ifndef MMK_AARCH64_ATTR_NORMAL

@@ -34,9 +34,10 @@
  * Leaves of 2 MiB; where CPUID 80000001H, EDX[26] is set, leaf_level_max may be
  * 2: leaves of 1 GiB.
  */
-#define MMK_X86_64_SHAPE { 4, 12, 48, 52, true, true, MMK_PT_ARCH_X86_64, 1 }
+#define MMK_X86_64_SHAPE \
+	{ 4, 12, 48, 52, true, true, MMK_PT_ARCH_X86_64, 1, 0 }
 #define MMK_X86_64_SHAPE_LA57 \
-	{ 5, 12, 57, 52, true, true, MMK_PT_ARCH_X86_64, 1 }
+	{ 5, 12, 57, 52, true, true, MMK_PT_ARCH_X86_64, 1, 0 }
 
 #define MMK_X86_64_P ((uint64_t)1 << 0)
 #define MMK_X86_64_W ((uint64_t)1 << 1)
