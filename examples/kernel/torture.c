@@ -101,14 +101,16 @@ static void
 take_without_flush(unsigned place)
 {
 	struct mmk_pmap_sys *sys = &kernel_pmaps;
-	struct mmk_cpu_set cpus = t.pmap.cpus;
+	struct mmk_cpu_set cpus = t.pmap.cpus, fresh = t.pmap.fresh;
 	struct mmk_gather gather;
 
 	t.pmap.cpus.words[0] = 0;
+	t.pmap.fresh.words[0] = 0;
 	mmk_gather_init(&gather, sys);
 	mmk_pmap_remove(&t.pmap, va_of(place), va_of(place) + PAGE, &gather);
 	mmk_gather_finish(&gather);
 	t.pmap.cpus = cpus;
+	t.pmap.fresh = fresh;
 }
 
 static void

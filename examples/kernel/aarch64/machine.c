@@ -93,6 +93,7 @@ find_shape(void)
 #endif
 	shape.hw_accessed = (tcr >> 39 & 1) != 0;
 	shape.hw_modified = (tcr >> 40 & 1) != 0;
+	shape.tag_bits = (tcr >> 36 & 1) != 0 ? 16 : 8;
 }
 
 void
