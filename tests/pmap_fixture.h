@@ -31,6 +31,9 @@ static struct mmk_gather gather;
 
 #define RAM_BYTES (1024 * PAGE)
 static const struct sim_config formats[] = {
+#ifdef SIM_ARCH_HERE /* the machine is real: tests/kernel */
+	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_HERE },
+#else
 #if MMKIT_PAGE_SHIFT == 12
 	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_X86_64 },
 	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_X86_64,
@@ -44,6 +47,7 @@ static const struct sim_config formats[] = {
 	    .caches_denials = true, .software_ad = true },
 	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
 	    .caches_denials = true, .tag_bits = 8 },
+#endif
 };
 #define NR_FORMATS (sizeof formats / sizeof formats[0])
 

@@ -27,7 +27,9 @@
 
 #define VM_SPACES 4
 /* The architectures that have pages of this size. */
-#if MMKIT_PAGE_SHIFT == 12
+#if defined(SIM_ARCH_HERE) /* the machine is real: tests/kernel */
+#define VM_ARCHS { SIM_ARCH_HERE }
+#elif MMKIT_PAGE_SHIFT == 12
 #define VM_ARCHS { SIM_ARCH_X86_64, SIM_ARCH_AARCH64 }
 #else
 #define VM_ARCHS { SIM_ARCH_AARCH64 }

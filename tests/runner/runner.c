@@ -21,7 +21,8 @@
 static struct runner_test *tests;      /* in order of registration */
 static struct runner_test **tests_end = &tests;
 static const struct runner_test *current;
-static unsigned nr_passed, nr_failed;
+static unsigned nr_passed, nr_failed, nr_left_out;
+static bool is_left_out;               /* the current test, see runner_skip */
 static int has_failed_softly;          /* [a] of the current test */
 static _Thread_local jmp_buf *way_out; /* NULL: not the test's own thread */
 
@@ -65,6 +66,13 @@ runner_fail(bool is_fatal, const char *file, int line, const char *condition,
 	printf("%u passed, %u failed\n", nr_passed, nr_failed + 1);
 	fflush(stdout);
 	_exit(1);
+}
+
+void
+runner_skip(void)
+{
+	is_left_out = true;
+	longjmp(*way_out, 1);
 }
 
 /* The program is beyond saving; say which test did it, and stop. */
@@ -178,6 +186,7 @@ run_one(const struct runner_test *test, bool is_verbose)
 	bool ok;
 
 	current = test;
+	is_left_out = false;
 	if (is_verbose) {
 		printf("%s/%s ...\n", test->suite, test->name);
 		fflush(stdout);
@@ -185,7 +194,9 @@ run_one(const struct runner_test *test, bool is_verbose)
 	ok = expected != 0 ? run_in_child(test, suite, expected)
 	                   : run_here(test, suite);
 	current = NULL;
-	if (ok)
+	if (is_left_out)
+		nr_left_out++;
+	else if (ok)
 		nr_passed++;
 	else
 		nr_failed++;
@@ -233,6 +244,8 @@ main(int argc, char **argv)
 	}
 	if (nr_found == 0)
 		fprintf(stderr, "%s: no such test\n", argv[0]);
+	if (nr_left_out > 0)
+		printf("%u left out: not on this machine\n", nr_left_out);
 	if (!is_list)
 		printf("%u passed, %u failed\n", nr_passed, nr_failed);
 	return nr_found > 0 && nr_failed == 0 ? 0 : 1;

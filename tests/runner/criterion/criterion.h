@@ -51,6 +51,8 @@ void runner_add(struct runner_test *test);
 void runner_fail(bool is_fatal, const char *file, int line,
     const char *condition, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
+/* The current test asks for what this machine is not: it does not count. */
+void runner_skip(void) __attribute__((noreturn));
 
 #define RUNNER_RECORD(suite_, name_, body_, ...)                              \
 	static const struct runner_options suite_##_##name_##_options = {     \

@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tests/kernel/machine.c: ports/sim/sim.h, and there is a machine
+ *
+ * WHAT    The tests ask sim.h for RAM, for CPUs, for loads and stores through
+ *         the TLB of a CPU. Here RAM is a block of the real one, to be CPU n is
+ *         to run on CPU n, and a load is an instruction: whether it faults, the
+ *         processor says. What the simulated machine can tell beyond that (a
+ *         freed page that is still reachable, how many hits) is not there.
+ *
+ *         A test that wants a machine of another architecture gets this one. A
+ *         machine that has more CPUs or more RAM than this makes the test that
+ *         asks for it be left out, and counted so.
+ *
+ *         Accesses are made by the kernel, so what only the kernel may reach is
+ *         reached too; a fetch is not made but looked up in the tables.
+ */
+#include "examples/kernel/kernel.h"
+#include "machine.h"
+#include "ports/sim/sim.h"
+
+#include <criterion/criterion.h>
+
+#define TRIES 8
+
+static struct {
+	struct mmk_frame *ram; /* NULL: not booted */
+	struct mmk_phys_span *spans;
+	size_t nr_spans;
+	unsigned nr_cpus;
+	uint64_t clock_ns;
+	uint64_t fail_in, fail_count; /* [a] */
+	sim_fault_handler *on_fault;
+	void *fault_ctx;
+	void (*on_yield)(void *ctx);
+	void *yield_ctx;
+} machine;
+
+/* Guards: [C] its CPU's */
+static struct {
+	jmp_buf way_out;          /* [C] of an access that may fault */
+	bool has_way_out;         /* [C] */
+	unsigned nr_disabled;     /* [C] of the thread that runs there */
+	mmk_va fault_va;          /* [C] */
+	unsigned fault_access;    /* [C] */
+	uint64_t root_pa;         /* [C] SIM_NO_ROOT: the kernel's own */
+} cpus[MMKIT_CPU_MAX];
+
+/* ---- boot -------------------------------------------------------------------- */
+
+/* What a test that failed has left behind. */
+static void
+drop_pmaps(void)
+{
+	unsigned home = arch_cpu_id();
+
+	for (unsigned cpu = 0; cpu < arch_cpu_count(); cpu++)
+		if (cpus[cpu].root_pa != SIM_NO_ROOT) {
+			threads_move(cpu);
+			mmk_pt_activate(NULL);
+		}
+	threads_move(home);
+}
+
+void
+machine_pmap_activated(const struct mmk_pmap *pmap)
+{
+	cpus[arch_cpu_id()].root_pa = pmap == NULL
+	    ? SIM_NO_ROOT : mmk_frame_pa(pmap->sys->phys, pmap->root);
+}
+
+void
+sim_shutdown(void)
+{
+	drop_pmaps();
+	if (machine.ram != NULL)
+		(void)mmk_frame_unref(&kernel_phys, machine.ram);
+	free(machine.spans);
+	memset(&machine, 0, sizeof machine);
+}
+
+/* Spans of a machine whose RAM begins at config->base_pa, moved to where it
+ * begins here. */
+static void
+take_spans(const struct sim_config *config, mmk_pa ram_pa, uint64_t bytes)
+{
+	size_t nr = config->nr_spans > 0 ? config->nr_spans : 1;
+
+	machine.spans =
+	    (struct mmk_phys_span *)calloc(nr, sizeof machine.spans[0]);
+	machine.nr_spans = nr;
+	machine.spans[0].start_pa = ram_pa;
+	machine.spans[0].end_pa = ram_pa + bytes;
+	for (size_t i = 0; i < config->nr_spans; i++) {
+		machine.spans[i] = config->spans[i];
+		machine.spans[i].start_pa += ram_pa - config->base_pa;
+		machine.spans[i].end_pa += ram_pa - config->base_pa;
+	}
+}
+
+void
+sim_boot(const struct sim_config *config)
+{
+	static const struct sim_config defaults;
+	unsigned order = 0;
+	uint64_t bytes;
+
+	config = config != NULL ? config : &defaults;
+	sim_shutdown();
+	for (unsigned cpu = 0; cpu < MMKIT_CPU_MAX; cpu++)
+		cpus[cpu].has_way_out = cpus[cpu].nr_disabled = 0;
+	bytes = config->ram_bytes != 0 ? config->ram_bytes
+	                               : UINT64_C(64) << 20;
+	while (PAGE << order < bytes)
+		order++;
+	machine.nr_cpus = config->nr_cpus != 0 ? config->nr_cpus : 1;
+	if (machine.nr_cpus > arch_cpu_count() || config->ram_fd > 0)
+		runner_skip();
+	machine.ram = machine_frames(order);
+	if (machine.ram == NULL)
+		runner_skip();
+	memset(mmk_frame_ptr(&kernel_phys, machine.ram), 0, (size_t)bytes);
+	take_spans(config, mmk_frame_pa(&kernel_phys, machine.ram), bytes);
+}
+
+const struct mmk_pt_shape *
+sim_shape(void)
+{
+	return arch_shape();
+}
+
+const struct mmk_phys_span *
+sim_spans(size_t *nr_spans_out)
+{
+	*nr_spans_out = machine.nr_spans;
+	return machine.spans;
+}
+
+/* ---- CPUs -------------------------------------------------------------------- */
+
+/* What a thread has disabled goes with it: it plays another one there. */
+static void
+move_to(unsigned cpu)
+{
+	unsigned nr_disabled = cpus[arch_cpu_id()].nr_disabled;
+
+	cpus[arch_cpu_id()].nr_disabled = 0;
+	threads_move(cpu);
+	cpus[arch_cpu_id()].nr_disabled = nr_disabled;
+}
+
+void
+sim_set_cpu(unsigned cpu)
+{
+	CHECK(cpu < arch_cpu_count());
+	move_to(cpu);
+}
+
+unsigned
+sim_cpu_id(void)
+{
+	return arch_cpu_id();
+}
+
+unsigned
+sim_cpu_count(void)
+{
+	return machine.nr_cpus;
+}
+
+unsigned
+sim_preempt_depth(void)
+{
+	return cpus[arch_cpu_id()].nr_disabled;
+}
+
+void
+sim_preempt_disable(void)
+{
+	cpus[arch_cpu_id()].nr_disabled++;
+}
+
+void
+sim_preempt_enable(void)
+{
+	CHECK(cpus[arch_cpu_id()].nr_disabled-- > 0);
+}
+
+/* User pages, reached by the kernel: SMAP and PAN want it said. */
+static void
+open_user_memory(bool is_open)
+{
+#ifdef __x86_64__
+	if (is_open)
+		__asm__ volatile("stac" : : : "memory");
+	else
+		__asm__ volatile("clac" : : : "memory");
+#else
+	if (is_open)
+		__asm__ volatile(".inst 0xd500409f" : : : "memory"); /* PAN 0 */
+	else
+		__asm__ volatile(".inst 0xd500419f" : : : "memory"); /* PAN 1 */
+#endif
+}
+
+bool
+trap_fault(struct arch_frame *frame, uint64_t va, unsigned access,
+    bool is_user)
+{
+	unsigned cpu = arch_cpu_id();
+
+	(void)frame;
+	if (is_user || !cpus[cpu].has_way_out)
+		return false;
+	cpus[cpu].has_way_out = false;
+	cpus[cpu].fault_va = va;
+	cpus[cpu].fault_access = access;
+	longjmp(cpus[cpu].way_out, 1);
+}
+
+void
+trap_syscall(struct arch_frame *frame)
+{
+	(void)frame;
+	kernel_panic("a system call, and there are no programs");
+}
+
+void
+trap_kill(const char *what, uint64_t pc)
+{
+	kprintf("%s at %lx\n", what, pc);
+	kernel_panic("a trap of a program, and there are none");
+}
+
+/* `bytes` inside one page; a word is moved as a word. */
+static void
+move(mmk_va va, unsigned char *buf, size_t bytes, bool is_store)
+{
+	volatile unsigned char *there = (volatile unsigned char *)va;
+
+	if (bytes == 8 && va % 8 == 0) {
+		volatile uint64_t *word = (volatile uint64_t *)va;
+		uint64_t own;
+
+		memcpy(&own, buf, 8);
+		if (is_store)
+			*word = own;
+		else
+			own = *word;
+		memcpy(buf, &own, 8);
+		return;
+	}
+	for (size_t i = 0; i < bytes; i++) {
+		if (is_store)
+			there[i] = buf[i];
+		else
+			buf[i] = there[i];
+	}
+}
+
+/* False: it faulted, and what is known of it is in cpus[]. */
+static bool
+try_move(unsigned cpu, mmk_va va, unsigned char *buf, size_t bytes,
+    bool is_store)
+{
+	if (setjmp(cpus[cpu].way_out) != 0) {
+		open_user_memory(false);
+		arch_interrupts(true); /* traps may have turned them off */
+		return false;
+	}
+	cpus[cpu].has_way_out = true;
+	open_user_memory(true);
+	move(va, buf, bytes, is_store);
+	open_user_memory(false);
+	cpus[cpu].has_way_out = false;
+	return true;
+}
+
+static int
+call_handler(unsigned cpu, mmk_va va, unsigned access)
+{
+	return machine.on_fault != NULL
+	    ? machine.on_fault(machine.fault_ctx, cpu, va, access)
+	    : SIM_FAULT;
+}
+
+static int
+access_in_page(unsigned cpu, mmk_va va, unsigned char *buf, size_t bytes,
+    unsigned access)
+{
+	for (int i = 0; i < TRIES; i++) {
+		int result;
+
+		if (access == SIM_EXEC &&
+		    !walk_allows(MMKIT_PHYS_TO_PTR((mmk_pa)0),
+		        cpus[cpu].root_pa, va, SIM_EXEC)) {
+			cpus[cpu].fault_va = va;
+			cpus[cpu].fault_access = SIM_EXEC;
+		} else if (try_move(cpu, va, buf, bytes, access == SIM_WRITE)) {
+			return 0;
+		}
+		result = call_handler(cpu, cpus[cpu].fault_va,
+		    cpus[cpu].fault_access);
+		if (result != 0)
+			return result;
+	}
+	return SIM_STUCK;
+}
+
+static int
+access_as(unsigned cpu, uint64_t va, void *buf, size_t bytes, unsigned access)
+{
+	unsigned home = arch_cpu_id();
+	unsigned char *own = (unsigned char *)buf;
+	int result = 0;
+
+	move_to(cpu);
+	while (bytes > 0 && result == 0) {
+		size_t step = (size_t)(PAGE - va % PAGE);
+
+		step = step < bytes ? step : bytes;
+		result = access_in_page(cpu, va, own, step, access);
+		va += step;
+		own += step;
+		bytes -= step;
+	}
+	move_to(home);
+	return result;
+}
+
+int
+sim_load(unsigned cpu, uint64_t va, void *buf, size_t bytes)
+{
+	return access_as(cpu, va, buf, bytes, SIM_READ);
+}
+
+int
+sim_store(unsigned cpu, uint64_t va, const void *buf, size_t bytes)
+{
+	return access_as(cpu, va, (void *)(uintptr_t)buf, bytes, SIM_WRITE);
+}
+
+int
+sim_fetch(unsigned cpu, uint64_t va, void *buf, size_t bytes)
+{
+	return access_as(cpu, va, buf, bytes, SIM_EXEC);
+}
+
+/* The kernel makes all accesses. */
+void
+sim_cpu_set_user(unsigned cpu, bool is_user)
+{
+	(void)cpu;
+	(void)is_user;
+}
+
+void
+sim_on_fault(sim_fault_handler *handler, void *ctx)
+{
+	machine.on_fault = handler;
+	machine.fault_ctx = ctx;
+}
+
+/* ---- what makes things go wrong -------------------------------------------------- */
+
+void
+sim_fail_at(uint64_t k)
+{
+	MMKIT_ATOMIC_STORE(&machine.fail_in, k);
+	MMKIT_ATOMIC_STORE(&machine.fail_count, (uint64_t)0);
+}
+
+uint64_t
+sim_fail_count(void)
+{
+	return MMKIT_ATOMIC_LOAD(&machine.fail_count);
+}
+
+/* What this kernel takes for itself does not fail. */
+static unsigned nr_own; /* [a] such allocations under way */
+
+struct mmk_frame *
+machine_frames(unsigned order)
+{
+	struct mmk_frame *frame = NULL;
+
+	MMKIT_ATOMIC_ADD(&nr_own, 1u);
+	if (order > MMKIT_MAX_ORDER ||
+	    mmk_frame_alloc(&kernel_phys, order, 0, MMK_USE_KERNEL,
+	        &frame) != MMK_OK)
+		frame = NULL;
+	MMKIT_ATOMIC_SUB(&nr_own, 1u);
+	return frame;
+}
+
+bool
+sim_fail_point(void)
+{
+	if (machine.ram == NULL || MMKIT_ATOMIC_LOAD(&nr_own) != 0)
+		return false;
+	return MMKIT_ATOMIC_ADD(&machine.fail_count, (uint64_t)1) ==
+	    MMKIT_ATOMIC_LOAD(&machine.fail_in);
+}
+
+void
+sim_on_yield(void (*fn)(void *ctx), void *ctx)
+{
+	machine.on_yield = fn;
+	machine.yield_ctx = ctx;
+}
+
+void
+sim_yield_point(void)
+{
+	if (machine.on_yield != NULL)
+		machine.on_yield(machine.yield_ctx);
+}
+
+void
+sim_set_clock_ns(uint64_t now_ns)
+{
+	machine.clock_ns = now_ns;
+}
+
+uint64_t
+sim_clock_ns(void)
+{
+	return machine.clock_ns;
+}
+
+/* ---- what only the simulated machine can tell ------------------------------------- */
+
+void
+sim_forbid_stale_hits(bool forbid)
+{
+	(void)forbid;
+}
+
+void
+sim_violations_record(bool record)
+{
+	(void)record;
+	runner_skip();
+}
+
+uint64_t
+sim_violations(void)
+{
+	return 0;
+}
+
+const char *
+sim_violation_text(void)
+{
+	return "";
+}
+
+void
+sim_violations_clear(void)
+{
+}
+
+void
+sim_checker_forget(const void *ptr, size_t bytes)
+{
+	(void)ptr;
+	(void)bytes;
+}
+
+void
+sim_lock_allow_nesting(unsigned rank, bool allowed)
+{
+	(void)rank;
+	(void)allowed;
+}
+
+void
+sim_counters(struct sim_counters *out)
+{
+	(void)out;
+	runner_skip();
+}
+
+uint64_t
+sim_tlb_count(unsigned cpu)
+{
+	(void)cpu;
+	runner_skip();
+}
+
+void
+sim_on_invalidate(sim_invalidate_hook *hook, void *ctx)
+{
+	(void)hook;
+	(void)ctx;
+	runner_skip();
+}
+
+/* ---- the kernel ---------------------------------------------------------------- */
+
+void
+machine_init(void)
+{
+	for (unsigned cpu = 0; cpu < MMKIT_CPU_MAX; cpu++)
+		cpus[cpu].root_pa = SIM_NO_ROOT;
+}
