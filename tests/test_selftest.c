@@ -298,7 +298,7 @@ static const struct sim_config machines[] = {
 
 Test(selftest, passes_on_every_format)
 {
-	struct mmk_selftest result;
+	struct mmk_selftest_result result;
 
 	for (size_t i = 0; i < NR_MACHINES; i++) {
 		boot(&machines[i]);
@@ -317,7 +317,7 @@ Test(selftest, passes_on_every_format)
 
 Test(selftest, may_be_run_again)
 {
-	struct mmk_selftest result;
+	struct mmk_selftest_result result;
 
 	boot(&machines[NR_MACHINES - 2]);
 	for (unsigned i = 0; i < 3; i++)
@@ -327,7 +327,7 @@ Test(selftest, may_be_run_again)
 
 Test(selftest, what_has_no_plug_is_left_out_and_said)
 {
-	struct mmk_selftest result;
+	struct mmk_selftest_result result;
 	unsigned nr_all, nr_tier0;
 
 	boot(&machines[0]);
@@ -361,7 +361,7 @@ Test(selftest, what_has_no_plug_is_left_out_and_said)
 /* The k-th allocation fails, for every k. */
 Test(selftest, without_memory_it_says_so_and_leaves_nothing)
 {
-	struct mmk_selftest result;
+	struct mmk_selftest_result result;
 	enum mmk_err err;
 	uint64_t k = 0;
 
@@ -412,7 +412,7 @@ run_on_thread(void *ctx, unsigned cpu, void (*fn)(void *arg), void *arg)
 
 Test(selftest, passes_with_threads_for_cpus)
 {
-	struct mmk_selftest result;
+	struct mmk_selftest_result result;
 
 	boot(&machines[0]);
 	config.run_on = run_on_thread;
@@ -460,7 +460,7 @@ static const struct {
 
 Test(selftest, finds_each_planted_fault)
 {
-	struct mmk_selftest result;
+	struct mmk_selftest_result result;
 
 	for (size_t i = 0; i < NR_FAULTS; i++) {
 		const char *chapter = faults[i].chapter;

@@ -66,7 +66,7 @@ test(void)
 		.pmap = &pmaps[0], .other = &pmaps[1],
 		.scratch_va = SCRATCH_VA, .large_va = LARGE_VA,
 		.try_load = try_load, .try_store = try_store };
-	struct mmk_selftest result;
+	struct mmk_selftest_result result;
 	enum mmk_err err;
 
 	if (arch_cpu_count() > 1)

@@ -47,7 +47,7 @@ MMK_BEGIN_DECLS
  *          MMK_ERR_NOMEM: not all could be run.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_selftest(
-    const struct mmk_selftest_config *config, struct mmk_selftest *out);
+    const struct mmk_selftest_config *config, struct mmk_selftest_result *out);
 
 MMK_END_DECLS
 #endif /* MMKIT_FACE_SELFTEST_H */
@@ -58,7 +58,7 @@ MMK_END_DECLS
 #define MMK__SELFTEST_RW (MMK_PROT_READ | MMK_PROT_WRITE)
 
 MMK_PRIVATE mmk_va
-mmk__selftest_va(const struct mmk_selftest *st, unsigned page)
+mmk__selftest_va(const struct mmk_selftest_result *st, unsigned page)
 {
 	return st->base_va + mmk_bytes_of_pages(page);
 }
@@ -71,7 +71,7 @@ mmk__selftest_mark(unsigned i)
 }
 
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_enter(const struct mmk_selftest *st, struct mmk_pmap *pmap,
+mmk__selftest_enter(const struct mmk_selftest_result *st, struct mmk_pmap *pmap,
     unsigned page, unsigned i, unsigned flags)
 {
 	return mmk_pmap_enter(pmap, mmk__selftest_va(st, page),
@@ -80,7 +80,7 @@ mmk__selftest_enter(const struct mmk_selftest *st, struct mmk_pmap *pmap,
 
 /* Takes rights from nr_pages pages; MMK_PROT_NONE: all of them. */
 MMK_PRIVATE void
-mmk__selftest_protect(const struct mmk_selftest *st, struct mmk_pmap *pmap,
+mmk__selftest_protect(const struct mmk_selftest_result *st, struct mmk_pmap *pmap,
     unsigned page, unsigned nr_pages, unsigned prot)
 {
 	struct mmk_gather gather;
@@ -93,7 +93,7 @@ mmk__selftest_protect(const struct mmk_selftest *st, struct mmk_pmap *pmap,
 
 /* A load on this CPU as a trap handler would see it through; false: a fault. */
 MMK_PRIVATE bool
-mmk__selftest_load(const struct mmk_selftest *st, struct mmk_pmap *pmap,
+mmk__selftest_load(const struct mmk_selftest_result *st, struct mmk_pmap *pmap,
     unsigned page, uint64_t *word_out)
 {
 	const struct mmk_selftest_config *config = st->config;
@@ -105,7 +105,7 @@ mmk__selftest_load(const struct mmk_selftest *st, struct mmk_pmap *pmap,
 }
 
 MMK_PRIVATE bool
-mmk__selftest_store(const struct mmk_selftest *st, struct mmk_pmap *pmap,
+mmk__selftest_store(const struct mmk_selftest_result *st, struct mmk_pmap *pmap,
     unsigned page, uint64_t word)
 {
 	const struct mmk_selftest_config *config = st->config;
@@ -118,7 +118,7 @@ mmk__selftest_store(const struct mmk_selftest *st, struct mmk_pmap *pmap,
 
 /* Whether the page reads as frame i. */
 MMK_PRIVATE bool
-mmk__selftest_reads(const struct mmk_selftest *st, struct mmk_pmap *pmap,
+mmk__selftest_reads(const struct mmk_selftest_result *st, struct mmk_pmap *pmap,
     unsigned page, unsigned i)
 {
 	uint64_t word = 0;
@@ -129,7 +129,7 @@ mmk__selftest_reads(const struct mmk_selftest *st, struct mmk_pmap *pmap,
 
 /* Whether the page can be loaded at all. */
 MMK_PRIVATE bool
-mmk__selftest_loads(const struct mmk_selftest *st, struct mmk_pmap *pmap,
+mmk__selftest_loads(const struct mmk_selftest_result *st, struct mmk_pmap *pmap,
     unsigned page)
 {
 	uint64_t word;
@@ -138,7 +138,7 @@ mmk__selftest_loads(const struct mmk_selftest *st, struct mmk_pmap *pmap,
 }
 
 MMK_PRIVATE bool
-mmk__selftest_has(const struct mmk_selftest *st, struct mmk_pmap *pmap,
+mmk__selftest_has(const struct mmk_selftest_result *st, struct mmk_pmap *pmap,
     unsigned page, unsigned flag)
 {
 	struct mmk_translation found;
@@ -149,7 +149,7 @@ mmk__selftest_has(const struct mmk_selftest *st, struct mmk_pmap *pmap,
 
 /* A page appears and is used: pages 0 and 1 become frames 0 and 1. */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_appear(struct mmk_selftest *st)
+mmk__selftest_appear(struct mmk_selftest_result *st)
 {
 	struct mmk_pmap *pmap = st->config->pmap;
 	enum mmk_err err;
@@ -178,7 +178,7 @@ mmk__selftest_appear(struct mmk_selftest *st)
 
 /* Modified is cleared, and must be seen again; rights go and come back. */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_rights(struct mmk_selftest *st)
+mmk__selftest_rights(struct mmk_selftest_result *st)
 {
 	struct mmk_pmap *pmap = st->config->pmap;
 	enum mmk_err err;
@@ -206,7 +206,7 @@ mmk__selftest_rights(struct mmk_selftest *st)
 
 /* A page is replaced, taken away, and comes back through new tables. */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_replace(struct mmk_selftest *st)
+mmk__selftest_replace(struct mmk_selftest_result *st)
 {
 	struct mmk_pmap *pmap = st->config->pmap;
 	enum mmk_err err;
@@ -235,7 +235,7 @@ mmk__selftest_replace(struct mmk_selftest *st)
 }
 
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_translations(struct mmk_selftest *st)
+mmk__selftest_translations(struct mmk_selftest_result *st)
 {
 	enum mmk_err err;
 
@@ -250,7 +250,7 @@ mmk__selftest_translations(struct mmk_selftest *st)
 }
 
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_range(struct mmk_selftest *st)
+mmk__selftest_range(struct mmk_selftest_result *st)
 {
 	struct mmk_pmap *pmap = st->config->pmap;
 	bool all_read = true, any_stores = false, any_loads = false;
@@ -280,7 +280,7 @@ mmk__selftest_range(struct mmk_selftest *st)
 }
 
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_ranges(struct mmk_selftest *st)
+mmk__selftest_ranges(struct mmk_selftest_result *st)
 {
 	enum mmk_err err;
 
@@ -292,7 +292,7 @@ mmk__selftest_ranges(struct mmk_selftest *st)
 
 /* With `pmap` active, the page reads as frame i. */
 MMK_PRIVATE bool
-mmk__selftest_reads_in(const struct mmk_selftest *st, struct mmk_pmap *pmap,
+mmk__selftest_reads_in(const struct mmk_selftest_result *st, struct mmk_pmap *pmap,
     unsigned i)
 {
 	bool ok;
@@ -305,7 +305,7 @@ mmk__selftest_reads_in(const struct mmk_selftest *st, struct mmk_pmap *pmap,
 
 /* Page 0 is frame 0 in one space and frame 1 in the other. */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_spaces(struct mmk_selftest *st)
+mmk__selftest_spaces(struct mmk_selftest_result *st)
 {
 	struct mmk_pmap *one = st->config->pmap, *other = st->config->other;
 	enum mmk_err err;
@@ -342,7 +342,7 @@ mmk__selftest_spaces(struct mmk_selftest *st)
 
 /* The first word of page `page` of a block. */
 MMK_PRIVATE volatile uint64_t *
-mmk__selftest_block_word(const struct mmk_selftest *st,
+mmk__selftest_block_word(const struct mmk_selftest_result *st,
     const struct mmk_frame *block, unsigned page)
 {
 	return (volatile uint64_t *)MMKIT_PHYS_TO_PTR(
@@ -351,7 +351,7 @@ mmk__selftest_block_word(const struct mmk_selftest *st,
 
 /* Whether a page of the block reads as it should. */
 MMK_PRIVATE bool
-mmk__selftest_large_reads(const struct mmk_selftest *st,
+mmk__selftest_large_reads(const struct mmk_selftest_result *st,
     const struct mmk_frame *block, unsigned page)
 {
 	uint64_t word = 0;
@@ -362,7 +362,7 @@ mmk__selftest_large_reads(const struct mmk_selftest *st,
 
 /* All of the block at base_va, by one leaf if the shape has such. */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_large_enter(struct mmk_selftest *st,
+mmk__selftest_large_enter(struct mmk_selftest_result *st,
     const struct mmk_frame *block, unsigned nr_pages)
 {
 	uint64_t nr_done;
@@ -385,7 +385,7 @@ mmk__selftest_large_enter(struct mmk_selftest *st,
 
 /* A change in its middle, while the TLB has the large leaf. */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_large_split(struct mmk_selftest *st,
+mmk__selftest_large_split(struct mmk_selftest_result *st,
     const struct mmk_frame *block, unsigned nr_pages)
 {
 	struct mmk_pmap *pmap = st->config->pmap;
@@ -416,7 +416,7 @@ mmk__selftest_large_split(struct mmk_selftest *st,
 
 /* Where small pages and their table were, a large leaf comes, and goes. */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_large(struct mmk_selftest *st, const struct mmk_frame *block,
+mmk__selftest_large(struct mmk_selftest_result *st, const struct mmk_frame *block,
     unsigned nr_pages)
 {
 	struct mmk_pmap *pmap = st->config->pmap;
@@ -437,7 +437,7 @@ mmk__selftest_large(struct mmk_selftest *st, const struct mmk_frame *block,
 
 /* Memory in such pieces may not be there: then it is left out. */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_superpages(struct mmk_selftest *st)
+mmk__selftest_superpages(struct mmk_selftest_result *st)
 {
 	const struct mmk_selftest_config *config = st->config;
 	unsigned order = (unsigned)(config->pmap->sys->shape.page_shift - 3);
@@ -460,7 +460,7 @@ mmk__selftest_superpages(struct mmk_selftest *st)
 
 /* What another CPU is asked, and its answer. */
 struct mmk__selftest_ask {
-	struct mmk_selftest *st;
+	struct mmk_selftest_result *st;
 	uint64_t word; /* what it loaded, or what it stores */
 	bool ok;       /* it did not fault */
 };
@@ -506,7 +506,7 @@ mmk__selftest_at_store(void *arg)
  * leaves the set.
  */
 MMK_PRIVATE bool
-mmk__selftest_everywhere(struct mmk_selftest *st, struct mmk_cpu_set *cpus,
+mmk__selftest_everywhere(struct mmk_selftest_result *st, struct mmk_cpu_set *cpus,
     void (*fn)(void *arg), bool is_granted, uint64_t expected_word)
 {
 	bool all = true;
@@ -529,7 +529,7 @@ mmk__selftest_everywhere(struct mmk_selftest *st, struct mmk_cpu_set *cpus,
 
 /* The others have the pmap active, and have used each translation. */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_changes(struct mmk_selftest *st, struct mmk_cpu_set *cpus)
+mmk__selftest_changes(struct mmk_selftest_result *st, struct mmk_cpu_set *cpus)
 {
 	struct mmk_pmap *pmap = st->config->pmap;
 	enum mmk_err err;
@@ -568,7 +568,7 @@ mmk__selftest_changes(struct mmk_selftest *st, struct mmk_cpu_set *cpus)
 
 /* pre: preemption is disabled. */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_shootdown(struct mmk_selftest *st)
+mmk__selftest_shootdown(struct mmk_selftest_result *st)
 {
 	struct mmk_cpu_set cpus;
 	bool any = false;
@@ -594,7 +594,7 @@ mmk__selftest_shootdown(struct mmk_selftest *st)
 
 /* False: there is nothing to run it with, which has been said. */
 MMK_PRIVATE bool
-mmk__selftest_may_run(struct mmk_selftest *st, unsigned chapter)
+mmk__selftest_may_run(struct mmk_selftest_result *st, unsigned chapter)
 {
 	if (chapter == 2 && st->config->other == NULL) {
 		MMK__SELFTEST_SKIP(st, "spaces: no second pmap");
@@ -615,7 +615,7 @@ mmk__selftest_may_run(struct mmk_selftest *st, unsigned chapter)
 
 /* One chapter from frames as new to pmaps as empty as they were. */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_pmap_chapter(struct mmk_selftest *st, unsigned chapter)
+mmk__selftest_pmap_chapter(struct mmk_selftest_result *st, unsigned chapter)
 {
 	enum mmk_err err;
 
@@ -641,7 +641,7 @@ mmk__selftest_pmap_chapter(struct mmk_selftest *st, unsigned chapter)
 
 /* pre: preemption is disabled. */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_pmaps(struct mmk_selftest *st)
+mmk__selftest_pmaps(struct mmk_selftest_result *st)
 {
 	enum mmk_err err = MMK_OK;
 
@@ -659,7 +659,7 @@ mmk__selftest_pmaps(struct mmk_selftest *st)
 
 MMK_API enum mmk_err
 mmk_selftest(const struct mmk_selftest_config *config,
-    struct mmk_selftest *out)
+    struct mmk_selftest_result *out)
 {
 	enum mmk_err err = mmk_selftest_tier0(config, out);
 

@@ -63,7 +63,7 @@ struct mmk_selftest_config {
 #define MMK_SELFTEST_FRAMES 8u
 
 /* Guards: [C] caller serializes. What came out, and room to work in. */
-struct mmk_selftest {
+struct mmk_selftest_result {
 	unsigned nr_checks;       /* [C] */
 	unsigned nr_failed;       /* [C] */
 	unsigned nr_skipped;      /* [C] chapters, or parts, left out */
@@ -83,7 +83,7 @@ struct mmk_selftest {
  *          MMK_ERR_NOMEM: not all could be run.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_selftest_tier0(
-    const struct mmk_selftest_config *config, struct mmk_selftest *out);
+    const struct mmk_selftest_config *config, struct mmk_selftest_result *out);
 
 MMK_END_DECLS
 #endif /* MMKIT_FACE_SELFTEST_TIER0_H */
@@ -98,7 +98,7 @@ MMK_END_DECLS
 	mmk__selftest_skip(st, "selftest: skipped: " text)
 
 MMK_PRIVATE void
-mmk__selftest_check(struct mmk_selftest *st, bool ok, const char *text)
+mmk__selftest_check(struct mmk_selftest_result *st, bool ok, const char *text)
 {
 	st->nr_checks++;
 	if (ok)
@@ -109,7 +109,7 @@ mmk__selftest_check(struct mmk_selftest *st, bool ok, const char *text)
 }
 
 MMK_PRIVATE void
-mmk__selftest_skip(struct mmk_selftest *st, const char *text)
+mmk__selftest_skip(struct mmk_selftest_result *st, const char *text)
 {
 	st->nr_skipped++;
 	MMKIT_LOG(text);
@@ -117,7 +117,7 @@ mmk__selftest_skip(struct mmk_selftest *st, const char *text)
 
 /* True: fn(arg) was called on `cpu`, which may be this one. */
 MMK_PRIVATE bool
-mmk__selftest_run_on(const struct mmk_selftest *st, unsigned cpu,
+mmk__selftest_run_on(const struct mmk_selftest_result *st, unsigned cpu,
     void (*fn)(void *arg), void *arg)
 {
 	if (cpu == MMKIT_CPU_ID()) {
@@ -129,7 +129,7 @@ mmk__selftest_run_on(const struct mmk_selftest *st, unsigned cpu,
 }
 
 MMK_PRIVATE void
-mmk__selftest_free(struct mmk_selftest *st)
+mmk__selftest_free(struct mmk_selftest_result *st)
 {
 	for (unsigned i = 0; i < MMK_SELFTEST_FRAMES; i++) {
 		if (st->frames[i] != NULL)
@@ -140,7 +140,7 @@ mmk__selftest_free(struct mmk_selftest *st)
 
 /* All of st->frames; false: no memory, and none of them. */
 MMK_PRIVATE bool
-mmk__selftest_alloc(struct mmk_selftest *st)
+mmk__selftest_alloc(struct mmk_selftest_result *st)
 {
 	for (unsigned i = 0; i < MMK_SELFTEST_FRAMES; i++) {
 		if (mmk_frame_alloc(st->config->phys, 0, MMK_ALLOC_ZERO,
@@ -155,7 +155,7 @@ mmk__selftest_alloc(struct mmk_selftest *st)
 
 /* The first word of st->frames[i], as the kernel sees it. */
 MMK_PRIVATE volatile uint64_t *
-mmk__selftest_word(const struct mmk_selftest *st, unsigned i)
+mmk__selftest_word(const struct mmk_selftest_result *st, unsigned i)
 {
 	return (volatile uint64_t *)mmk_frame_ptr(st->config->phys,
 	    st->frames[i]);
@@ -165,7 +165,7 @@ mmk__selftest_word(const struct mmk_selftest *st, unsigned i)
 
 /* A page's words tell the page and the place. */
 MMK_PRIVATE void
-mmk__selftest_fill(const struct mmk_selftest *st, unsigned i)
+mmk__selftest_fill(const struct mmk_selftest_result *st, unsigned i)
 {
 	volatile uint64_t *word = mmk__selftest_word(st, i);
 	mmk_pa pa = mmk_frame_pa(st->config->phys, st->frames[i]);
@@ -175,7 +175,7 @@ mmk__selftest_fill(const struct mmk_selftest *st, unsigned i)
 }
 
 MMK_PRIVATE bool
-mmk__selftest_is_filled(const struct mmk_selftest *st, unsigned i)
+mmk__selftest_is_filled(const struct mmk_selftest_result *st, unsigned i)
 {
 	volatile uint64_t *word = mmk__selftest_word(st, i);
 	mmk_pa pa = mmk_frame_pa(st->config->phys, st->frames[i]);
@@ -187,7 +187,7 @@ mmk__selftest_is_filled(const struct mmk_selftest *st, unsigned i)
 }
 
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_direct_map(struct mmk_selftest *st)
+mmk__selftest_direct_map(struct mmk_selftest_result *st)
 {
 	if (!mmk__selftest_alloc(st))
 		return MMK_ERR_NOMEM;
@@ -224,7 +224,7 @@ mmk__selftest_bytes_are(const unsigned char *ptr, uint64_t bytes,
 
 /* Four pages: one beside, two to work on, one beside. */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_memory(struct mmk_selftest *st)
+mmk__selftest_memory(struct mmk_selftest_result *st)
 {
 	struct mmk_phys *phys = st->config->phys;
 	struct mmk_frame *block;
@@ -266,7 +266,7 @@ mmk__selftest_memory(struct mmk_selftest *st)
 
 /* One check of each width: the words beside must stay. */
 MMK_PRIVATE void
-mmk__selftest_widths(struct mmk_selftest *st)
+mmk__selftest_widths(struct mmk_selftest_result *st)
 {
 	uint16_t narrow[3] = { 1, UINT16_MAX, 2 };
 	uint32_t middle[3] = { 1, UINT32_MAX, 2 };
@@ -281,7 +281,7 @@ mmk__selftest_widths(struct mmk_selftest *st)
 }
 
 MMK_PRIVATE void
-mmk__selftest_atomics(struct mmk_selftest *st)
+mmk__selftest_atomics(struct mmk_selftest_result *st)
 {
 	uint64_t high = (uint64_t)1 << 40, word = high, expected;
 
@@ -312,7 +312,7 @@ mmk__selftest_atomics(struct mmk_selftest *st)
 
 /* HELD may always say yes; if it said no before, it knows. */
 MMK_PRIVATE void
-mmk__selftest_lock(struct mmk_selftest *st, MMKIT_LOCK_T *outer,
+mmk__selftest_lock(struct mmk_selftest_result *st, MMKIT_LOCK_T *outer,
     MMKIT_LOCK_T *inner)
 {
 	bool knows = !MMKIT_LOCK_HELD(outer);
@@ -331,7 +331,7 @@ mmk__selftest_lock(struct mmk_selftest *st, MMKIT_LOCK_T *outer,
 }
 
 MMK_PRIVATE void
-mmk__selftest_locks(struct mmk_selftest *st)
+mmk__selftest_locks(struct mmk_selftest_result *st)
 {
 	MMKIT_LOCK_T outer, inner;
 	MMKIT_MUTEX_T mutex;
@@ -360,7 +360,7 @@ mmk__selftest_ask_id(void *arg)
 }
 
 MMK_PRIVATE void
-mmk__selftest_cpus(struct mmk_selftest *st)
+mmk__selftest_cpus(struct mmk_selftest_result *st)
 {
 	unsigned nr_cpus = MMKIT_CPU_COUNT(), me, id;
 	uintptr_t outer, inner;
@@ -397,7 +397,7 @@ mmk__selftest_ask_clock(void *arg)
 }
 
 MMK_PRIVATE void
-mmk__selftest_clock(struct mmk_selftest *st)
+mmk__selftest_clock(struct mmk_selftest_result *st)
 {
 	uint64_t latest_ns = MMKIT_CLOCK_NS();
 
@@ -420,7 +420,7 @@ mmk__selftest_clock(struct mmk_selftest *st)
 }
 
 MMK_PRIVATE uint64_t
-mmk__selftest_used(struct mmk_selftest *st, enum mmk_use use)
+mmk__selftest_used(struct mmk_selftest_result *st, enum mmk_use use)
 {
 	mmk_phys_stats_read(st->config->phys, &st->stats);
 	return st->stats.nr_used_pages[use];
@@ -428,7 +428,7 @@ mmk__selftest_used(struct mmk_selftest *st, enum mmk_use use)
 
 /* One block of each small order: its place, its bytes, its count. */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_frames(struct mmk_selftest *st)
+mmk__selftest_frames(struct mmk_selftest_result *st)
 {
 	struct mmk_phys *phys = st->config->phys;
 	uint64_t nr_before = mmk__selftest_used(st, MMK_USE_KERNEL);
@@ -461,7 +461,7 @@ mmk__selftest_frames(struct mmk_selftest *st)
 
 /* The first chapters; those that need no memory in one. */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
-mmk__selftest_chapter(struct mmk_selftest *st, unsigned chapter)
+mmk__selftest_chapter(struct mmk_selftest_result *st, unsigned chapter)
 {
 	switch (chapter) {
 	case 0:
@@ -487,7 +487,7 @@ mmk__selftest_chapter(struct mmk_selftest *st, unsigned chapter)
 
 MMK_API enum mmk_err
 mmk_selftest_tier0(const struct mmk_selftest_config *config,
-    struct mmk_selftest *out)
+    struct mmk_selftest_result *out)
 {
 	(void)MMKIT_MEMSET(out, 0, sizeof(*out));
 	out->config = config;

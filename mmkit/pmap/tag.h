@@ -54,6 +54,7 @@ MMK_PRIVATE MMK_NODISCARD enum mmk_err
 mmk__tags_init(struct mmk_pmap_sys *sys)
 {
 	struct mmk_tags *tags = &sys->tags;
+	const size_t nr_tags_max = (size_t)MMK_PAGE_BYTES * 4;
 	size_t nr_tags = (size_t)1 << sys->shape.tag_bits;
 	uint64_t *words;
 	enum mmk_err err;
@@ -69,7 +70,7 @@ mmk__tags_init(struct mmk_pmap_sys *sys)
 		return err;
 	words = (uint64_t *)mmk_frame_ptr(sys->phys, tags->frame);
 	/* Two bits of a page for each. */
-	nr_tags = mmk_min(nr_tags, (size_t)MMK_PAGE_BYTES * 4);
+	nr_tags = nr_tags < nr_tags_max ? nr_tags : nr_tags_max;
 	mmk_bitmap_init(&tags->used, words, nr_tags);
 	mmk_bitmap_init(&tags->dead, words + MMK_BITMAP_WORDS(nr_tags),
 	    nr_tags);

@@ -113,7 +113,8 @@ void runner_skip(void) __attribute__((noreturn));
 #define cr_assert_fail(...) \
 	runner_fail(true, __FILE__, __LINE__, "fail", "" __VA_ARGS__)
 #define cr_fatal(...) cr_assert_fail(__VA_ARGS__)
-#define cr_log_info(...) ((void)fprintf(stderr, __VA_ARGS__))
-#define cr_log_warn(...) ((void)fprintf(stderr, __VA_ARGS__))
+#define cr_log_info(...) \
+	((void)fprintf(stderr, __VA_ARGS__), (void)fprintf(stderr, "\n"))
+#define cr_log_warn(...) cr_log_info(__VA_ARGS__)
 
 #endif /* MMKIT_TESTS_RUNNER_H */
