@@ -86,6 +86,24 @@
 #endif
 
 /*
+ * MMKIT_NODE_MAX: the most NUMA nodes there are, a plain decimal number; with 1
+ * nothing is left of them. MMKIT_CPU_NODE(cpu): the node of a CPU, which does
+ * not change.
+ */
+#ifndef MMKIT_NODE_MAX
+#define MMKIT_NODE_MAX 1
+#endif
+#if MMKIT_NODE_MAX < 1 || MMKIT_NODE_MAX > 64
+#error "mmkit: MMKIT_NODE_MAX must be 1 to 64; see doc/PORTING.md, nodes"
+#endif
+#if MMKIT_NODE_MAX > 1 && !defined(MMKIT_CPU_NODE)
+#error "mmkit: define MMKIT_CPU_NODE(cpu) in your port header; see doc/PORTING.md, nodes"
+#endif
+#ifndef MMKIT_CPU_NODE
+#define MMKIT_CPU_NODE(cpu) ((void)(cpu), 0u)
+#endif
+
+/*
  * MMKIT_CPU_ENTER(), MMKIT_CPU_LEAVE(state): between the two the thread stays
  * on its CPU, and nothing else runs there that calls mmkit: preemption is off,
  * and interrupts are too if their handlers allocate. ENTER gives a uintptr_t,

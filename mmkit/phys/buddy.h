@@ -204,7 +204,7 @@ mmk_buddy_init(struct mmk_buddy *buddy, const struct mmk_frame_table *table,
 	uint32_t nr_granules;
 
 	MMK_ASSERT(first_pfn <= end_pfn);
-	MMK_ASSERT(zone < MMK_GRANULE_UNLISTED);
+	MMK_ASSERT(zone <= UINT8_MAX);
 	(void)MMKIT_MEMSET(buddy, 0, sizeof(*buddy));
 	MMKIT_LOCK_INIT(&buddy->lock, name, MMK_RANK_ZONE);
 	buddy->table = table;
@@ -499,6 +499,19 @@ mmk__buddy_begin(struct mmk_buddy *buddy, mmk_pfn first_pfn, mmk_pfn end_pfn)
 		mmk__buddy_granule(buddy, pfn, &index)->zone = buddy->zone;
 }
 
+/* The section, which is or was asleep, lies in this zone. */
+MMK_INLINE bool
+mmk__buddy_has_section(const struct mmk_buddy *buddy, uint64_t i)
+{
+#if MMKIT_NODE_MAX > 1
+	return buddy->table->zones[i] == buddy->zone;
+#else
+	(void)buddy; /* by address: it is not cut by a zone's end */
+	(void)i;
+	return true;
+#endif
+}
+
 /* The i-th section of the table goes into the lists, where it was counted. */
 MMK_PRIVATE MMK_NOINLINE void
 mmk__buddy_wake_section(struct mmk_buddy *buddy, uint64_t i)
@@ -527,7 +540,8 @@ mmk__buddy_wake(struct mmk_buddy *buddy, unsigned order)
 		if (buddy->nr_asleep_pages == 0)
 			return false;
 		while (!mmk_frame_table_is_asleep(buddy->table,
-		    buddy->next_asleep))
+		           buddy->next_asleep) ||
+		    !mmk__buddy_has_section(buddy, buddy->next_asleep))
 			buddy->next_asleep++;
 		mmk__buddy_wake_section(buddy, buddy->next_asleep++);
 	}
@@ -696,6 +710,9 @@ mmk__buddy_give_part(struct mmk_buddy *buddy, mmk_pfn first_pfn,
 	/* Nobody was here before: do not even look at what is not there. */
 	if (end_pfn - first_pfn == MMK_SECTION_PAGES &&
 	    (buddy->table->sections[i].end_granule & MMK_SECTION_LAZY) != 0) {
+#if MMKIT_NODE_MAX > 1
+		buddy->table->zones[i] = buddy->zone;
+#endif
 		buddy->nr_asleep_pages += MMK_SECTION_PAGES;
 		mmk__buddy_count_pages(buddy, MMK_SECTION_PAGES);
 		return;
@@ -763,8 +780,11 @@ mmk__buddy_block_of(struct mmk_buddy *buddy, mmk_pfn pfn)
 
 	if (pfn < buddy->first_pfn || pfn >= buddy->end_pfn)
 		return NULL;
-	if (mmk_frame_table_is_asleep(buddy->table, i))
+	if (mmk_frame_table_is_asleep(buddy->table, i)) {
+		if (!mmk__buddy_has_section(buddy, i))
+			return NULL;
 		mmk__buddy_wake_section(buddy, i);
+	}
 	granule = mmk__buddy_granule(buddy, pfn, &index);
 	if (granule == NULL || granule->zone != buddy->zone)
 		return NULL;

@@ -37,6 +37,16 @@ struct mmk_phys_stats {
 MMK_API void mmk_phys_stats_read(struct mmk_phys *phys,
     struct mmk_phys_stats *out);
 
+struct mmk_node_stats {
+	uint64_t nr_pages;        /* of RAM, metadata apart */
+	uint64_t nr_free_pages;   /* cached ones included */
+	uint64_t nr_cached_pages; /* near CPUs, which need not be of this node */
+};
+
+/* Of one node: likewise. pre: node < MMKIT_NODE_MAX. */
+MMK_API void mmk_phys_node_stats_read(struct mmk_phys *phys, unsigned node,
+    struct mmk_node_stats *out);
+
 /* One piece of the descriptors' range, for a picture. */
 struct mmk_phys_region {
 	mmk_pa start_pa;        /* of its first page */
@@ -92,7 +102,7 @@ mmk_phys_stats_read(struct mmk_phys *phys, struct mmk_phys_stats *out)
 			out->nr_used_pages[use] +=
 			    MMKIT_ATOMIC_LOAD(&cpu->used[use]);
 	}
-	for (unsigned z = 0; z < MMK_ZONE_MAX; z++) {
+	for (unsigned z = 0; z < MMK_NR_ZONES; z++) {
 		struct mmk_buddy *zone = &phys->store.zones[z];
 
 		out->nr_free_pages += MMKIT_ATOMIC_LOAD(&zone->nr_free_pages);
@@ -100,6 +110,25 @@ mmk_phys_stats_read(struct mmk_phys *phys, struct mmk_phys_stats *out)
 	}
 	mmk__stats_fragmentation(out);
 	out->nr_cached_pages = mmk_store_nr_cached(&phys->store);
+	out->nr_free_pages += out->nr_cached_pages;
+}
+
+MMK_API void
+mmk_phys_node_stats_read(struct mmk_phys *phys, unsigned node,
+    struct mmk_node_stats *out)
+{
+	const struct mmk_store *store = &phys->store;
+
+	MMK_ASSERT(node < MMKIT_NODE_MAX);
+	(void)MMKIT_MEMSET(out, 0, sizeof(*out));
+	out->nr_pages = mmk_store_node_pages(store, node);
+	for (unsigned i = 0; i < MMKIT_CPU_COUNT(); i++)
+		if (mmk__cpu_home(store, &store->cpus[i]) / MMK_ZONE_MAX == node)
+			out->nr_cached_pages +=
+			    mmk__cpu_nr_cached(&store->cpus[i]);
+	for (unsigned z = 0; z < MMK_ZONE_MAX; z++)
+		out->nr_free_pages += MMKIT_ATOMIC_LOAD(
+		    &store->zones[node * MMK_ZONE_MAX + z].nr_free_pages);
 	out->nr_free_pages += out->nr_cached_pages;
 }
 
@@ -255,7 +284,8 @@ mmk__phys_check_array(const struct mmk_store *store,
 		uint32_t page = *slot;
 		uint64_t bit = (uint64_t)1 << (page & (MMK_GRANULE_PAGES - 1));
 
-		if (page < store->home_index || page >= table->nr_frames ||
+		if (page >= table->nr_frames ||
+		    !mmk__cpu_may_keep(store, cpu, page) ||
 		    (page & (((uint32_t)1 << i) - 1) &
 		        (MMK_GRANULE_PAGES - 1)) != 0)
 			return false;
@@ -287,7 +317,7 @@ mmk__census_agrees(const struct mmk_store *store,
 {
 	uint64_t nr_free_pages = 0;
 
-	for (unsigned z = 0; z < MMK_ZONE_MAX; z++) {
+	for (unsigned z = 0; z < MMK_NR_ZONES; z++) {
 		if (!mmk_buddy_check(&store->zones[z]))
 			return false;
 		nr_free_pages += store->zones[z].nr_free_pages;

@@ -318,16 +318,6 @@ mmk__dump_sum(const struct mmk_phys *phys, const struct mmk_buddy *zone,
 
 /* ---- the lines ----------------------------------------------------------- */
 
-MMK_PRIVATE uint64_t
-mmk__dump_nr_cached(const struct mmk_store_cpu *cpu)
-{
-	uint64_t nr_pages = 0;
-
-	for (unsigned i = 0; i < MMK_NR_ORDERS; i++)
-		nr_pages += (uint64_t)mmk__array_count(&cpu->arrays[i]) << i;
-	return nr_pages;
-}
-
 MMK_PRIVATE void
 mmk__dump_head(struct mmk__dump *dump, const struct mmk_phys *phys)
 {
@@ -351,7 +341,7 @@ mmk__dump_head(struct mmk__dump *dump, const struct mmk_phys *phys)
 		mmk__dump_field(dump, "\ncpu", i);
 		mmk__dump_char(dump, ' ');
 		mmk__dump_number(dump,
-		    mmk__dump_nr_cached(&phys->store.cpus[i]));
+		    mmk__cpu_nr_cached(&phys->store.cpus[i]));
 	}
 	mmk__dump_char(dump, '\n');
 }

@@ -39,7 +39,17 @@ MMK_BEGIN_DECLS
 #define MMK_ALLOC_DMA 16u         /* only below config.dma_limit_pa */
 #define MMK_ALLOC_RESERVE 32u     /* may use config.reserve_pages */
 #define MMK_ALLOC_MOVABLE 64u     /* its use may have a mover: move.h */
-#define MMK_ALLOC_FLAGS 127u
+#define MMK_ALLOC_EXACT 128u      /* from that node or not at all */
+/* From node n if it has any, else from the nearest to it; without this, the
+ * node of the CPU. n < MMKIT_NODE_MAX. */
+#define MMK_ALLOC_NODE(n) (((unsigned)(n) + 1u) << MMK_ALLOC_NODE_SHIFT)
+#define MMK_ALLOC_NODE_SHIFT 8u
+/* The largest number that is a combination of these. */
+#define MMK_ALLOC_FLAGS (MMKIT_NODE_MAX << MMK_ALLOC_NODE_SHIFT | 255u)
+/* Those that ask for a place. */
+#define MMK_ALLOC_PLACES \
+	(MMK_ALLOC_LOW | MMK_ALLOC_DMA | MMK_ALLOC_EXACT | \
+	    ~0u << MMK_ALLOC_NODE_SHIFT)
 
 struct mmk_mover; /* move.h */
 
@@ -59,6 +69,9 @@ struct mmk_phys_config {
 	mmk_pa low_limit_pa; /* 0: all of RAM is NORMAL. Both limits are
 	                      * rounded down to 64 pages */
 	mmk_pa dma_limit_pa; /* not above low_limit_pa; 0: there is no such RAM */
+	/* How far node b is from a: [a * MMKIT_NODE_MAX + b]; NULL: as far as
+	 * their numbers are apart */
+	const uint8_t *node_distance;
 	uint64_t reserve_pages; /* free pages that only requests with
 	                         * MMK_ALLOC_RESERVE may have */
 	/* Called without locks when an allocation leaves less than
@@ -109,9 +122,11 @@ MMK_API uint64_t mmk_phys_config_meta_bytes(
  *          undefined and nothing else changed.
  * cost     O(spans^2 + pages); with meta_is_zero O(spans^2 + sections).
  */
-#define MMK__PHYS_PASTE(name, order) name##_o##order
-#define MMK__PHYS_STAMP(name, order) MMK__PHYS_PASTE(name, order)
-#define mmk_phys_init MMK__PHYS_STAMP(MMK_STAMP(mmk_phys_init), MMKIT_MAX_ORDER)
+#define MMK__PHYS_PASTE(name, order, nodes) name##_o##order##_n##nodes
+#define MMK__PHYS_STAMP(name, order, nodes) MMK__PHYS_PASTE(name, order, nodes)
+#define mmk_phys_init \
+	MMK__PHYS_STAMP(MMK_STAMP(mmk_phys_init), MMKIT_MAX_ORDER, \
+	    MMKIT_NODE_MAX)
 MMK_API MMK_NODISCARD enum mmk_err mmk_phys_init(struct mmk_phys *phys,
     const struct mmk_phys_config *config);
 
@@ -124,7 +139,8 @@ MMK_API void mmk_phys_fini(struct mmk_phys *phys);
 /*
  * mmk_frame_alloc: 2^order pages, contiguous and aligned to their size.
  *
- * Lower zones are used only when the ones above have nothing. The reserve is in
+ * Nodes are tried nearest first; in each, lower zones are used only when the
+ * ones above have nothing. The reserve is in
  * the zones: what the CPUs keep of it after it was freed, up to
  * MMK_CACHE_PAGES_MAX pages each, is for anybody.
  * pre      no lock of rank MMK_RANK_CPU_CACHE or above is held.
@@ -274,7 +290,7 @@ MMK_PRIVATE bool
 mmk__phys_carve(const struct mmk_phys_map *map, uint64_t bytes,
     struct mmk_phys_span *meta_out)
 {
-	struct mmk_phys_span run = { 0, 0 };
+	struct mmk_phys_span run = { .start_pa = 0 };
 	uint64_t nr_pages = mmk_pages_round_up(bytes);
 	bool found = false;
 
@@ -290,14 +306,19 @@ mmk__phys_carve(const struct mmk_phys_map *map, uint64_t bytes,
 
 /* A run of RAM is free but for the metadata, if that was carved from it. */
 MMK_PRIVATE void
-mmk__phys_add_run(struct mmk_phys *phys, const struct mmk_phys_span *run,
-    const struct mmk_phys_span *meta)
+mmk__phys_add_run(struct mmk_phys *phys, const struct mmk_phys_map *map,
+    const struct mmk_phys_span *run, const struct mmk_phys_span *meta)
 {
+	mmk_pfn pfn = mmk_pfn_of_pa(run->start_pa), next_pfn;
 	mmk_pfn end_pfn = mmk_pfn_of_pa(run->end_pa);
+	unsigned node;
 
 	if (meta->end_pa == run->end_pa)
 		end_pfn = mmk_pfn_of_pa(meta->start_pa);
-	mmk_store_add_run(&phys->store, mmk_pfn_of_pa(run->start_pa), end_pfn);
+	for (; pfn < end_pfn; pfn = next_pfn) {
+		next_pfn = mmk_phys_map_node(map, pfn, end_pfn, &node);
+		mmk_store_add_run(&phys->store, pfn, next_pfn, node);
+	}
 	for (; end_pfn < mmk_pfn_of_pa(run->end_pa); end_pfn++) {
 		struct mmk_frame *frame =
 		    mmk_frame_table_lookup(&phys->table, end_pfn);
@@ -313,7 +334,7 @@ mmk__phys_add_run(struct mmk_phys *phys, const struct mmk_phys_span *run,
 MMK_API enum mmk_err
 mmk_phys_init(struct mmk_phys *phys, const struct mmk_phys_config *config)
 {
-	struct mmk_phys_span meta = { 0, 0 }, run = { 0, 0 };
+	struct mmk_phys_span meta = { .start_pa = 0 }, run = meta;
 	struct mmk_phys_map map = mmk__phys_map(config);
 	struct mmk_frame_plan plan;
 	void *memory = config->meta;
@@ -345,9 +366,11 @@ mmk_phys_init(struct mmk_phys *phys, const struct mmk_phys_config *config)
 	mmk_store_init(&phys->store, &phys->table, &plan,
 	    mmk_pfn_of_pa(config->dma_limit_pa),
 	    mmk_pfn_of_pa(config->low_limit_pa));
+	mmk_store_set_distance(&phys->store, config->node_distance);
 	phys->store.reserve_pages = config->reserve_pages;
 	while (mmk_phys_map_next(&map, run.end_pa, &run))
-		mmk__phys_add_run(phys, &run, &meta);
+		mmk__phys_add_run(phys, &map, &run, &meta);
+	mmk_store_open(&phys->store);
 	return MMK_OK;
 }
 
@@ -489,16 +512,20 @@ MMK_PRIVATE MMK_NOINLINE enum mmk_err
 mmk__frame_alloc_far(struct mmk_phys *phys, unsigned order, unsigned flags,
     enum mmk_use use, struct mmk_frame **frame_out)
 {
-	enum mmk_zone top = (flags & MMK_ALLOC_DMA) != 0 ? MMK_ZONE_DMA
-	    : (flags & MMK_ALLOC_LOW) != 0               ? MMK_ZONE_LOW
-	                                                 : MMK_ZONE_NORMAL;
-	bool may_dip = (flags & MMK_ALLOC_RESERVE) != 0;
+	unsigned node = flags >> MMK_ALLOC_NODE_SHIFT;
+	struct mmk_store_request request = { .order = order,
+		.top = (flags & MMK_ALLOC_DMA) != 0 ? MMK_ZONE_DMA
+		    : (flags & MMK_ALLOC_LOW) != 0  ? MMK_ZONE_LOW
+		                                    : MMK_ZONE_NORMAL,
+		.may_dip = (flags & MMK_ALLOC_RESERVE) != 0,
+		.is_exact = (flags & MMK_ALLOC_EXACT) != 0,
+		.node = node == 0 ? MMK_NODE_ANY : node - 1, .use = use };
 	struct mmk_frame *frame;
 
-	frame = mmk_store_take(&phys->store, order, top, may_dip, use);
+	frame = mmk_store_take(&phys->store, &request);
 	if (MMK_UNLIKELY(frame == NULL)) {
 		mmk_store_drain(&phys->store);
-		frame = mmk_store_take(&phys->store, order, top, may_dip, use);
+		frame = mmk_store_take(&phys->store, &request);
 	}
 	if (frame == NULL)
 		return MMK_ERR_NOMEM;
@@ -519,13 +546,13 @@ mmk_frame_alloc(struct mmk_phys *phys, unsigned order, unsigned flags,
 	if (use == MMK_USE_FREE || use == MMK_USE_META ||
 	    (unsigned)use >= MMK_USE_MAX)
 		return MMK_ERR_INVAL;
-	if (order > MMK_MAX_ORDER || (flags & ~MMK_ALLOC_FLAGS) != 0 ||
+	if (order > MMK_MAX_ORDER || flags > MMK_ALLOC_FLAGS ||
 	    (flags & (MMK_ALLOC_UNREFERENCED | MMK_ALLOC_RETAINED)) ==
 	        MMK_ALLOC_UNREFERENCED)
 		return MMK_ERR_INVAL;
 	if (MMKIT_FAIL_POINT())
 		return MMK_ERR_NOMEM;
-	if (MMK_UNLIKELY((flags & (MMK_ALLOC_LOW | MMK_ALLOC_DMA)) != 0))
+	if (MMK_UNLIKELY((flags & MMK_ALLOC_PLACES) != 0))
 		return mmk__frame_alloc_far(phys, order, flags, use, frame_out);
 	if (MMK_UNLIKELY(!mmk__store_take_near(&phys->store, order, use,
 	        &frame)))

@@ -2,7 +2,7 @@
  *
  * mmkit/phys/store.h: where free frames are kept, and how many are not
  *
- * WHAT    Three zones, DMA and LOW below an address limit each, and NORMAL
+ * WHAT    Three zones a node, DMA and LOW below an address limit each, and NORMAL
  *         above; each of them may be empty. And for each
  *         CPU small arrays of free blocks of the home zone, the highest one
  *         there is: one array for each order up to 4 and one of superpages.
@@ -56,6 +56,18 @@ MMK_BEGIN_DECLS
 	(MMK_CACHE_MAX + 4 * 64u + ((uint64_t)2 << MMK_SUPERPAGE_ORDER))
 
 enum mmk_zone { MMK_ZONE_DMA, MMK_ZONE_LOW, MMK_ZONE_NORMAL, MMK_ZONE_MAX };
+#define MMK_NR_ZONES ((unsigned)MMK_ZONE_MAX * MMKIT_NODE_MAX)
+#define MMK_NODE_ANY (~0u) /* the nearest to the CPU that has something */
+
+/* What mmk_store_take is asked for. */
+struct mmk_store_request {
+	unsigned order;
+	enum mmk_zone top; /* higher ones will not do */
+	bool may_dip;      /* the reserve is for this request */
+	bool is_exact;     /* other nodes will not do */
+	unsigned node;     /* preferred; MMK_NODE_ANY: that of the CPU */
+	enum mmk_use use;
+};
 
 /*
  * Guards: [I] immutable after init  [a] atomic
@@ -77,6 +89,9 @@ struct mmk_store_cpu {
 	               * comes or goes changes one number, not two */
 	uint32_t slots[MMK_CACHE_SLOTS]; /* [C] descriptors, by index; of an
 	                                  * array the last one leaves first */
+#if MMKIT_NODE_MAX > 1
+	unsigned home; /* [I] the zone its arrays are of */
+#endif
 	uint64_t apart[8]; /* no two CPUs write one cache line */
 };
 
@@ -87,11 +102,16 @@ struct mmk_store {
 	mmk_pfn dma_pfn;     /* [I] zone DMA is below */
 	mmk_pfn low_pfn;     /* [I] zone LOW is below */
 	uint64_t reserve_pages; /* [I] free ones that stay in the zones */
-	uint32_t home;       /* [I] the highest zone with RAM */
+	uint64_t nr_pages;   /* [I] that were added */
+	uint32_t home;       /* [I] the highest zone with RAM: with one node */
 	uint32_t home_index; /* [I] descriptors from here on are of that zone */
 	int64_t nr_folded; /* [a] pages out, but for the CPUs' */
 	int64_t peak;      /* [a] the most nr_folded + a CPU's high has been */
-	struct mmk_buddy zones[MMK_ZONE_MAX];
+#if MMKIT_NODE_MAX > 1
+	uint8_t fallback[MMKIT_NODE_MAX][MMKIT_NODE_MAX]; /* [I] nearest first */
+	uint64_t node_pages[MMKIT_NODE_MAX]; /* [I] given to its zones */
+#endif
+	struct mmk_buddy zones[MMK_NR_ZONES]; /* those of a node together */
 	struct mmk_store_cpu cpus[MMKIT_CPU_MAX];
 };
 
@@ -103,20 +123,33 @@ MMK_API void mmk_store_init(struct mmk_store *store,
     const struct mmk_frame_table *table, const struct mmk_frame_plan *plan,
     mmk_pfn dma_pfn, mmk_pfn low_pfn);
 
-/* The pages [start_pfn, end_pfn) become free. pre: RAM that nobody uses. */
-MMK_API void mmk_store_add_run(struct mmk_store *store, mmk_pfn start_pfn,
-    mmk_pfn end_pfn);
+/*
+ * mmk_store_set_distance: node_distance[a * MMKIT_NODE_MAX + b] tells how far b
+ * is from a; NULL: as far as their numbers are apart. Of two as far the lower
+ * one comes first, and a node itself before all. pre: before anything is added.
+ */
+MMK_API void mmk_store_set_distance(struct mmk_store *store,
+    const uint8_t *node_distance);
 
 /*
- * mmk_store_take: the head of 2^order pages, counted under `use`, or NULL.
+ * The pages [start_pfn, end_pfn) of a node become free. pre: RAM that nobody
+ * uses; of a granule all pages are of one node.
+ */
+MMK_API void mmk_store_add_run(struct mmk_store *store, mmk_pfn start_pfn,
+    mmk_pfn end_pfn, unsigned node);
+
+/* All has been added: each CPU learns where its home is. */
+MMK_API void mmk_store_open(struct mmk_store *store);
+
+/*
+ * mmk_store_take: the head of 2^order pages, counted under `use`, or NULL. Nodes
+ * are tried nearest first, and in each the zones from the highest down.
  *
- * Zones above `top` will not do; may_dip: the reserve is for this request.
- *
- * pre      order <= MMK_MAX_ORDER.
+ * pre      order <= MMK_MAX_ORDER; node < MMKIT_NODE_MAX or MMK_NODE_ANY.
  * out      `order` is set; flags and all else are for the caller to set.
  */
 MMK_API struct mmk_frame *mmk_store_take(struct mmk_store *store,
-    unsigned order, enum mmk_zone top, bool may_dip, enum mmk_use use);
+    const struct mmk_store_request *request);
 
 /* Take a block back that was counted under frame->use. */
 MMK_API void mmk_store_give(struct mmk_store *store, struct mmk_frame *frame);
@@ -138,9 +171,13 @@ MMK_API uint64_t mmk_store_nr_cached(const struct mmk_store *store);
 static inline struct mmk_buddy *
 mmk_store_buddy_of(struct mmk_store *store, mmk_pfn pfn)
 {
+#if MMKIT_NODE_MAX > 1
+	return &store->zones[mmk_frame_table_zone(store->table, pfn)];
+#else
 	return &store->zones[pfn < store->dma_pfn ? MMK_ZONE_DMA
 	        : pfn < store->low_pfn            ? MMK_ZONE_LOW
 	                                          : MMK_ZONE_NORMAL];
+#endif
 }
 
 /* Free pages in the zones: without those that the CPUs keep. */
@@ -149,9 +186,21 @@ mmk_store_nr_free(const struct mmk_store *store)
 {
 	uint64_t nr_pages = 0;
 
-	for (unsigned z = 0; z < MMK_ZONE_MAX; z++)
+	for (unsigned z = 0; z < MMK_NR_ZONES; z++)
 		nr_pages += MMKIT_ATOMIC_LOAD(&store->zones[z].nr_free_pages);
 	return nr_pages;
+}
+
+/* Pages that were added to the zones of a node. */
+static inline uint64_t
+mmk_store_node_pages(const struct mmk_store *store, unsigned node)
+{
+#if MMKIT_NODE_MAX > 1
+	return store->node_pages[node];
+#else
+	(void)node;
+	return store->nr_pages;
+#endif
 }
 
 MMK_END_DECLS
@@ -203,20 +252,37 @@ mmk_store_init(struct mmk_store *store, const struct mmk_frame_table *table,
 	limits[MMK_ZONE_LOW] = mmk__store_clip(plan, store->dma_pfn);
 	limits[MMK_ZONE_NORMAL] = mmk__store_clip(plan, store->low_pfn);
 	limits[MMK_ZONE_MAX] = plan->end_pfn;
-	for (unsigned z = 0; z < MMK_ZONE_MAX; z++) {
-		mmk_buddy_init(&store->zones[z], table, z, limits[z],
-		    limits[z + 1], names[z]);
-		if (limits[z] < limits[z + 1])
-			store->home = z;
+	for (unsigned z = 0; z < MMK_NR_ZONES; z++) {
+		unsigned kind = z % MMK_ZONE_MAX;
+
+		mmk_buddy_init(&store->zones[z], table, z, limits[kind],
+		    limits[kind + 1], names[kind]);
 	}
-	store->home_index = store->zones[store->home].first_granule
-	    << MMK_GRANULE_ORDER;
 	for (unsigned i = 0; i < MMKIT_CPU_MAX; i++) {
 		MMKIT_LOCK_INIT(&store->cpus[i].lock, "mmk cpu cache",
 		    MMK_RANK_CPU_CACHE);
 		mmk__cpu_init(&store->cpus[i]);
 	}
 }
+
+#if MMKIT_NODE_MAX > 1
+/* Seen from `from`, a comes before b. */
+MMK_PRIVATE bool
+mmk__node_is_nearer(const uint8_t *node_distance, unsigned from, unsigned a,
+    unsigned b)
+{
+	unsigned to_a = a > from ? a - from : from - a;
+	unsigned to_b = b > from ? b - from : from - b;
+
+	if (node_distance != NULL) {
+		to_a = node_distance[from * MMKIT_NODE_MAX + a];
+		to_b = node_distance[from * MMKIT_NODE_MAX + b];
+	}
+	if (a == from || b == from)
+		return a == from;
+	return to_a < to_b || (to_a == to_b && a < b);
+}
+#endif
 
 /* The part of [start_pfn, end_pfn) that lies in the zone becomes free. */
 MMK_PRIVATE void
@@ -248,10 +314,70 @@ mmk__store_seed(struct mmk_buddy *zone, mmk_pfn start_pfn, mmk_pfn end_pfn)
 }
 
 MMK_API void
-mmk_store_add_run(struct mmk_store *store, mmk_pfn start_pfn, mmk_pfn end_pfn)
+mmk_store_add_run(struct mmk_store *store, mmk_pfn start_pfn, mmk_pfn end_pfn,
+    unsigned node)
 {
+	MMK_ASSERT(node < MMKIT_NODE_MAX);
 	for (unsigned z = 0; z < MMK_ZONE_MAX; z++)
-		mmk__store_seed(&store->zones[z], start_pfn, end_pfn);
+		mmk__store_seed(&store->zones[node * MMK_ZONE_MAX + z],
+		    start_pfn, end_pfn);
+	store->nr_pages += end_pfn - start_pfn;
+#if MMKIT_NODE_MAX > 1
+	store->node_pages[node] += end_pfn - start_pfn;
+#endif
+}
+
+MMK_API void
+mmk_store_set_distance(struct mmk_store *store, const uint8_t *node_distance)
+{
+#if MMKIT_NODE_MAX > 1
+	for (unsigned k = 0; k < MMKIT_NODE_MAX * MMKIT_NODE_MAX; k++) {
+		unsigned from = k / MMKIT_NODE_MAX, node = k % MMKIT_NODE_MAX;
+		uint8_t *order = store->fallback[from];
+		unsigned at = node;
+
+		/* Insertion: those before it are in order already. */
+		for (; at > 0 && mmk__node_is_nearer(node_distance, from, node,
+		                     order[at - 1]); at--)
+			order[at] = order[at - 1];
+		order[at] = (uint8_t)node;
+	}
+#else
+	(void)store;
+	(void)node_distance;
+#endif
+}
+
+/* The zone of the node whose pages the CPUs keep; MMK_NR_ZONES: it has no RAM. */
+MMK_PRIVATE unsigned
+mmk__node_home(const struct mmk_store *store, unsigned node)
+{
+	for (unsigned z = MMK_ZONE_MAX; z-- > 0;)
+		if (store->zones[node * MMK_ZONE_MAX + z].nr_free_pages != 0)
+			return node * MMK_ZONE_MAX + z;
+	return MMK_NR_ZONES;
+}
+
+MMK_API void
+mmk_store_open(struct mmk_store *store)
+{
+#if MMKIT_NODE_MAX > 1
+	for (unsigned i = 0; i < MMKIT_CPU_COUNT(); i++) {
+		unsigned node = MMKIT_CPU_NODE(i), home = MMK_NR_ZONES;
+
+		MMK_ASSERT(node < MMKIT_NODE_MAX);
+		for (unsigned k = 0; k < MMKIT_NODE_MAX &&
+		     home == MMK_NR_ZONES; k++)
+			home = mmk__node_home(store, store->fallback[node][k]);
+		store->cpus[i].home = home == MMK_NR_ZONES ? 0 : home;
+	}
+#else
+	unsigned home = mmk__node_home(store, 0);
+
+	store->home = home == MMK_NR_ZONES ? 0 : home;
+	store->home_index = store->zones[store->home].first_granule
+	    << MMK_GRANULE_ORDER;
+#endif
 }
 
 /* ---- what belongs to a CPU ----------------------------------------------- */
@@ -341,12 +467,39 @@ mmk__order_is_cached(unsigned order)
 	return order < MMK_CACHE_ORDERS || order == MMK_SUPERPAGE_ORDER;
 }
 
+/* The zone of which the CPU keeps blocks. */
+MMK_INLINE unsigned
+mmk__cpu_home(const struct mmk_store *store, const struct mmk_store_cpu *cpu)
+{
+#if MMKIT_NODE_MAX > 1
+	(void)store;
+	return cpu->home;
+#else
+	(void)cpu;
+	return store->home;
+#endif
+}
+
+/* A block of that zone, by the index of its first page. */
+MMK_INLINE bool
+mmk__cpu_may_keep(const struct mmk_store *store,
+    const struct mmk_store_cpu *cpu, uint32_t index)
+{
+#if MMKIT_NODE_MAX > 1
+	return store->table->granules[index >> MMK_GRANULE_ORDER].zone ==
+	    cpu->home;
+#else
+	(void)cpu;
+	return index >= store->home_index;
+#endif
+}
+
 /* The nr_blocks that were freed longest ago go back to the zone. */
 MMK_INLINE void
 mmk__cpu_spill(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i,
     uint32_t nr_blocks)
 {
-	struct mmk_buddy *zone = &store->zones[store->home];
+	struct mmk_buddy *zone = &store->zones[mmk__cpu_home(store, cpu)];
 	struct mmk_store_array *array = &cpu->arrays[i];
 	uint32_t *slots = array->first;
 	uint32_t nr_left = mmk__array_count(array) - nr_blocks;
@@ -383,13 +536,15 @@ mmk__cpu_fill(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i,
     bool may_dip)
 {
 	uint64_t nr_spare = mmk__store_spare(store, false) >> i;
-	struct mmk_buddy *zone = &store->zones[store->home];
+	struct mmk_buddy *zone = &store->zones[mmk__cpu_home(store, cpu)];
 	struct mmk_store_array *array = &cpu->arrays[i];
 	uint32_t *slots = array->first;
 	uint32_t nr = 0, nr_wanted = array->max / 2;
 
 	if (nr_spare < nr_wanted)
 		nr_wanted = nr_spare == 0 && may_dip ? 1 : (uint32_t)nr_spare;
+	if (MMKIT_ATOMIC_LOAD(&zone->nr_free_pages) == 0)
+		return;
 	MMKIT_LOCK(&zone->lock);
 	if (i == 0)
 		nr = mmk_buddy_take_pages_locked(zone, nr_wanted, slots);
@@ -479,6 +634,19 @@ mmk__store_refill(struct mmk_store *store, unsigned i, bool may_dip)
 	mmk__cpu_leave(cpu, state);
 }
 
+/* The k-th node to look in, seen from `node`. */
+MMK_INLINE unsigned
+mmk__node_fallback(const struct mmk_store *store, unsigned node, unsigned k)
+{
+#if MMKIT_NODE_MAX > 1
+	return store->fallback[node][k];
+#else
+	(void)store;
+	(void)k;
+	return node;
+#endif
+}
+
 MMK_PRIVATE struct mmk_frame *
 mmk__store_take_from(struct mmk_store *store, unsigned z, unsigned order,
     unsigned use)
@@ -486,6 +654,8 @@ mmk__store_take_from(struct mmk_store *store, unsigned z, unsigned order,
 	struct mmk_buddy *zone = &store->zones[z];
 	struct mmk_frame *frame;
 
+	if (MMKIT_ATOMIC_LOAD(&zone->nr_free_pages) >> order == 0)
+		return NULL;
 	MMKIT_LOCK(&zone->lock);
 	frame = mmk_buddy_take_locked(zone, order);
 	MMKIT_UNLOCK(&zone->lock);
@@ -494,30 +664,61 @@ mmk__store_take_from(struct mmk_store *store, unsigned z, unsigned order,
 	return frame;
 }
 
-/*
- * From the highest zone allowed. Lower ones are used before other CPUs' caches are
- * emptied for a page of NORMAL: while NORMAL is full, every allocation would
- * have to look into all of them.
- */
-MMK_API struct mmk_frame *
-mmk_store_take(struct mmk_store *store, unsigned order, enum mmk_zone top,
-    bool may_dip, enum mmk_use use)
+/* From the highest zone of the node that will do. */
+MMK_PRIVATE struct mmk_frame *
+mmk__store_take_node(struct mmk_store *store, unsigned node,
+    const struct mmk_store_request *request)
 {
-	unsigned z = (unsigned)top < store->home ? (unsigned)top : store->home;
 	struct mmk_frame *frame = NULL;
 
-	if (z == store->home && mmk__order_is_cached(order)) {
-		mmk__store_refill(store, order, may_dip);
-		if (mmk__store_take_near(store, order, use, &frame)) {
+	for (unsigned z = (unsigned)request->top + 1; frame == NULL && z-- > 0;)
+		frame = mmk__store_take_from(store, node * MMK_ZONE_MAX + z,
+		    request->order, request->use);
+	return frame;
+}
+
+/* The arrays may be used: whatever this CPU keeps will do. */
+MMK_PRIVATE bool
+mmk__request_is_near(const struct mmk_store *store,
+    const struct mmk_store_request *request)
+{
+	if (!mmk__order_is_cached(request->order))
+		return false;
+	if (MMKIT_NODE_MAX == 1)
+		return (unsigned)request->top >= store->home;
+	/* It may run on another CPU the next moment: only if all will do. */
+	return request->top == MMK_ZONE_NORMAL && !request->is_exact &&
+	    request->node == MMK_NODE_ANY;
+}
+
+/*
+ * Lower zones are used before other CPUs' caches are emptied for a page of
+ * NORMAL: while NORMAL is full, every allocation would have to look into all of
+ * them.
+ */
+MMK_API struct mmk_frame *
+mmk_store_take(struct mmk_store *store, const struct mmk_store_request *request)
+{
+	unsigned order = request->order, node = request->node;
+	struct mmk_frame *frame = NULL;
+
+	if (mmk__request_is_near(store, request)) {
+		mmk__store_refill(store, order, request->may_dip);
+		if (mmk__store_take_near(store, order, request->use, &frame)) {
 			MMKIT_ATOMIC_STORE(&frame->order, (uint8_t)order);
 			return frame;
 		}
 	}
-	if (mmk__store_spare(store, may_dip) >> order == 0)
+	if (mmk__store_spare(store, request->may_dip) >> order == 0)
 		return NULL;
-	do
-		frame = mmk__store_take_from(store, z, order, use);
-	while (frame == NULL && z-- > 0);
+	if (node == MMK_NODE_ANY)
+		node = MMKIT_CPU_NODE(MMKIT_CPU_ID());
+	for (unsigned k = 0; frame == NULL && k < MMKIT_NODE_MAX; k++) {
+		frame = mmk__store_take_node(store,
+		    mmk__node_fallback(store, node, k), request);
+		if (request->is_exact)
+			break;
+	}
 	return frame;
 }
 
@@ -532,7 +733,8 @@ mmk__store_give_near(struct mmk_store *store, uint32_t index, unsigned order,
 	struct mmk_store_cpu *cpu = mmk__cpu_enter(store, &state);
 	struct mmk_store_array *array = &cpu->arrays[order];
 	uint32_t *next = array->next;
-	bool has_room = next < MMKIT_ATOMIC_LOAD(&array->limit);
+	bool has_room = next < MMKIT_ATOMIC_LOAD(&array->limit) &&
+	    mmk__cpu_may_keep(store, cpu, index);
 
 	if (MMK_LIKELY(has_room)) {
 		*next = index;
@@ -545,7 +747,7 @@ mmk__store_give_near(struct mmk_store *store, uint32_t index, unsigned order,
 
 /* This CPU's array is full, or another CPU wants what it has. */
 MMK_INLINE void
-mmk__store_relieve(struct mmk_store *store, unsigned i)
+mmk__store_relieve(struct mmk_store *store, unsigned i, uint32_t index)
 {
 	uintptr_t state;
 	struct mmk_store_cpu *cpu = mmk__cpu_enter(store, &state);
@@ -554,7 +756,8 @@ mmk__store_relieve(struct mmk_store *store, unsigned i)
 	if (MMK_CPU_IS_EXCLUSIVE &&
 	    MMKIT_ATOMIC_LOAD(&array->limit) == array->first)
 		mmk__cpu_drain(store, cpu);
-	else if (array->next == array->first + array->max)
+	else if (array->next == array->first + array->max &&
+	    mmk__cpu_may_keep(store, cpu, index))
 		mmk__cpu_spill(store, cpu, i, array->max / 2);
 	mmk__cpu_leave(cpu, state);
 }
@@ -568,8 +771,8 @@ mmk__store_give_far(struct mmk_store *store, struct mmk_frame *frame,
 	unsigned order = frame->order, use = frame->use;
 	struct mmk_buddy *zone = &store->zones[z];
 
-	if (z == store->home && mmk__order_is_cached(order)) {
-		mmk__store_relieve(store, order);
+	if (mmk__order_is_cached(order)) {
+		mmk__store_relieve(store, order, index);
 		if (mmk__store_give_near(store, index, order, use))
 			return;
 	}
@@ -587,8 +790,8 @@ mmk__store_give(struct mmk_store *store, struct mmk_frame *frame)
 	uint32_t index = (uint32_t)(frame - store->frames);
 
 	MMKIT_ATOMIC_STORE(&frame->flags, (uint16_t)0);
-	if (MMK_UNLIKELY(index < store->home_index ||
-	        !mmk__store_give_near(store, index, frame->order, frame->use)))
+	if (MMK_UNLIKELY(!mmk__store_give_near(store, index, frame->order,
+	        frame->use)))
 		mmk__store_give_far(store, frame, index);
 }
 
@@ -615,18 +818,24 @@ mmk_store_peak(const struct mmk_store *store)
 	return (uint64_t)(now > peak ? now : peak);
 }
 
+/* Pages that one CPU keeps. */
+MMK_PRIVATE uint64_t
+mmk__cpu_nr_cached(const struct mmk_store_cpu *cpu)
+{
+	uint64_t nr_pages = 0;
+
+	for (unsigned i = 0; i < MMK_NR_ORDERS; i++)
+		nr_pages += (uint64_t)mmk__array_count(&cpu->arrays[i]) << i;
+	return nr_pages;
+}
+
 MMK_API uint64_t
 mmk_store_nr_cached(const struct mmk_store *store)
 {
 	uint64_t nr_pages = 0;
 
-	for (unsigned k = 0; k < MMKIT_CPU_MAX * MMK_NR_ORDERS; k++) {
-		unsigned i = k % MMK_NR_ORDERS;
-		const struct mmk_store_array *array =
-		    &store->cpus[k / MMK_NR_ORDERS].arrays[i];
-
-		nr_pages += (uint64_t)mmk__array_count(array) << i;
-	}
+	for (unsigned i = 0; i < MMKIT_CPU_MAX; i++)
+		nr_pages += mmk__cpu_nr_cached(&store->cpus[i]);
 	return nr_pages;
 }
 #endif /* MMKIT_IMPLEMENTATION */

@@ -92,6 +92,9 @@ MMK_STATIC_ASSERT(sizeof(struct mmk_frame) <= 32, "a page's descriptor");
 struct mmk_phys_span {
 	mmk_pa start_pa; /* bytes, any alignment; what is left of a page is */
 	mmk_pa end_pa;   /* not used, unless another span has the rest */
+#if MMKIT_NODE_MAX > 1
+	unsigned node; /* where it is; of what is reserved it is not read */
+#endif
 };
 
 /* [I] all of it. The pages of a section that have descriptors, in granules. */
@@ -144,6 +147,9 @@ struct mmk_frame_table {
 	struct mmk_frame *frames;
 	struct mmk_granule *granules; /* one for each 64 descriptors */
 	struct mmk_section *sections;
+#if MMKIT_NODE_MAX > 1
+	uint8_t *zones; /* [Z] of sections that were asleep */
+#endif
 	uint64_t first_section;
 	uint64_t nr_sections;
 	uint32_t nr_frames; /* descriptors, those of holes included */
@@ -166,6 +172,17 @@ MMK_API bool mmk_phys_span_next(const struct mmk_phys_span *spans,
  */
 MMK_API bool mmk_phys_map_next(const struct mmk_phys_map *map, mmk_pa from_pa,
     struct mmk_phys_span *run_out);
+
+/*
+ * mmk_phys_map_node: the node of the page first_pfn, and up to where it is that
+ * of all RAM. A granule is of one node: of the lowest span that reaches into it.
+ *
+ * pre      first_pfn < end_pfn, and the range is a part of a run.
+ * out      *node_out; returned: the first page of another node, or end_pfn.
+ * cost     O(spans^2).
+ */
+MMK_API mmk_pfn mmk_phys_map_node(const struct mmk_phys_map *map,
+    mmk_pfn first_pfn, mmk_pfn end_pfn, unsigned *node_out);
 
 /* What the map needs; all zero if it holds no whole page. */
 MMK_API void mmk_frame_table_plan(const struct mmk_phys_map *map,
@@ -237,6 +254,23 @@ mmk_frame_table_is_asleep(const struct mmk_frame_table *table, uint64_t i)
 	        &table->granules[section->base >> MMK_GRANULE_ORDER]
 	             .is_awake) == 0;
 }
+
+#if MMKIT_NODE_MAX > 1
+/* The zone of a page that was given to one; of others 0. */
+static inline unsigned
+mmk_frame_table_zone(const struct mmk_frame_table *table, mmk_pfn pfn)
+{
+	const struct mmk_frame *frame = mmk_frame_table_lookup(table, pfn);
+	uint64_t i = (pfn >> MMK_SECTION_ORDER) - table->first_section;
+
+	if (frame == NULL)
+		return 0;
+	if ((table->sections[i].end_granule & MMK_SECTION_LAZY) != 0)
+		return table->zones[i];
+	return table->granules[mmk_frame_table_index(table, frame) >>
+	                       MMK_GRANULE_ORDER].zone;
+}
+#endif
 
 /* Its records are written. pre: it is asleep. locks: its zone's. */
 MMK_API void mmk_frame_table_wake(const struct mmk_frame_table *table,
@@ -368,6 +402,74 @@ mmk_phys_map_next(const struct mmk_phys_map *map, mmk_pa from_pa,
 	}
 	return false;
 }
+
+/* ---- nodes --------------------------------------------------------------- */
+
+#if MMKIT_NODE_MAX > 1
+/* The node of a granule's RAM: that of the lowest span that has any of it. */
+MMK_PRIVATE unsigned
+mmk__map_node_at(const struct mmk_phys_map *map, mmk_pfn granule_pfn)
+{
+	mmk_pa start_pa = mmk_pa_of_pfn(granule_pfn), lowest_pa = ~(mmk_pa)0;
+	mmk_pa last_pa = mmk_pa_of_pfn(granule_pfn + MMK_GRANULE_PAGES) - 1;
+	unsigned node = 0;
+
+	for (size_t i = 0; i < map->nr_spans; i++) {
+		const struct mmk_phys_span *span = &map->spans[i];
+
+		if (span->start_pa >= span->end_pa ||
+		    span->start_pa > last_pa || span->end_pa <= start_pa ||
+		    span->start_pa >= lowest_pa)
+			continue;
+		lowest_pa = span->start_pa;
+		node = span->node;
+	}
+	return node;
+}
+
+/* The lowest granule after this one where a span may begin or be over. */
+MMK_PRIVATE mmk_pfn
+mmk__map_next_edge(const struct mmk_phys_map *map, mmk_pfn granule_pfn,
+    mmk_pfn end_pfn)
+{
+	for (size_t i = 0; i < 2 * map->nr_spans; i++) {
+		const struct mmk_phys_span *span = &map->spans[i / 2];
+		mmk_pfn pfn = mmk_round_down(mmk_pfn_of_pa(
+		    i % 2 == 0 ? span->start_pa : span->end_pa),
+		    MMK_GRANULE_PAGES);
+
+		/* Amid this granule: it decides about the next one. */
+		if (pfn == granule_pfn)
+			pfn += MMK_GRANULE_PAGES;
+		if (pfn > granule_pfn && pfn < end_pfn)
+			end_pfn = pfn;
+	}
+	return end_pfn;
+}
+#endif
+
+MMK_API mmk_pfn
+mmk_phys_map_node(const struct mmk_phys_map *map, mmk_pfn first_pfn,
+    mmk_pfn end_pfn, unsigned *node_out)
+{
+#if MMKIT_NODE_MAX > 1
+	mmk_pfn pfn = mmk_round_down(first_pfn, MMK_GRANULE_PAGES);
+	unsigned node = mmk__map_node_at(map, pfn);
+
+	do
+		pfn = mmk__map_next_edge(map, pfn, end_pfn);
+	while (pfn < end_pfn && mmk__map_node_at(map, pfn) == node);
+	*node_out = node;
+	return mmk_min(pfn, end_pfn);
+#else
+	(void)map;
+	(void)first_pfn;
+	*node_out = 0;
+	return end_pfn;
+#endif
+}
+
+/* ---- building ------------------------------------------------------------ */
 
 /* State of one pass over the runs: the first counts, the second fills in. */
 struct mmk__table_pass {
@@ -509,7 +611,7 @@ mmk_frame_table_plan(const struct mmk_phys_map *map,
     struct mmk_frame_plan *plan_out)
 {
 	struct mmk__table_pass pass = { NULL, 0, 0, false, 0, 0, 0 };
-	struct mmk_phys_span run = { 0, 0 };
+	struct mmk_phys_span run = { .start_pa = 0 };
 
 	MMKIT_MEMSET(plan_out, 0, sizeof(*plan_out));
 	while (mmk_phys_map_next(map, run.end_pa, &run)) {
@@ -533,6 +635,8 @@ mmk_frame_table_plan(const struct mmk_phys_map *map,
 	        (MMK_GRANULE_PAGES * sizeof(struct mmk_frame) +
 	            sizeof(struct mmk_granule)) +
 	    plan_out->nr_sections * sizeof(struct mmk_section);
+	if (MMKIT_NODE_MAX > 1)
+		plan_out->bytes += plan_out->nr_sections;
 }
 
 /* The index of its first descriptor. */
@@ -559,7 +663,7 @@ mmk_frame_table_build(struct mmk_frame_table *table,
     void *meta, bool is_zero)
 {
 	struct mmk__table_pass pass = { table, 0, 0, is_zero, 0, 0, 0 };
-	struct mmk_phys_span run = { 0, 0 };
+	struct mmk_phys_span run = { .start_pa = 0 };
 	uint64_t nr_frames = plan->nr_granules << MMK_GRANULE_ORDER;
 
 	MMK_ASSERT(nr_frames < UINT32_MAX);
@@ -571,6 +675,9 @@ mmk_frame_table_build(struct mmk_frame_table *table,
 	    (struct mmk_granule *)(void *)(table->frames + nr_frames);
 	table->sections =
 	    (struct mmk_section *)(void *)(table->granules + plan->nr_granules);
+#if MMKIT_NODE_MAX > 1
+	table->zones = (uint8_t *)(void *)(table->sections + plan->nr_sections);
+#endif
 	table->first_section = plan->first_section;
 	table->nr_sections = plan->nr_sections;
 	table->nr_frames = (uint32_t)nr_frames;
