@@ -111,6 +111,7 @@ planted_ptr_to_phys(const void *ptr)
 #define MMKIT_ATOMIC_OR(p, v)                                     \
 	(__atomic_fetch_or(p, v, __ATOMIC_ACQ_REL) |              \
 	    (planted == OR_GIVES_THE_NEW_VALUE ? (v) : 0))
+#undef MMKIT_ATOMIC_XCHG
 #define MMKIT_ATOMIC_XCHG(p, v)                                   \
 	(planted == XCHG_GIVES_THE_NEW_VALUE                      \
 	        ? (__atomic_store_n(p, v, __ATOMIC_RELEASE), *(p)) \
