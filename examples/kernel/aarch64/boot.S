@@ -40,8 +40,9 @@
 /* 48 bits in each half; walks cached, inner shareable. */
 #define TCR (16 | (1 << 8) | (1 << 10) | (3 << 12) | \
     (16 << 16) | (1 << 24) | (1 << 26) | (3 << 28) | TCR_TG)
-/* RES1, caches, stack alignment, MMU; SPAN is 0: PAN is on in every trap. */
-#define SCTLR 0x3050181d
+/* RES1, caches, stack alignment, MMU, and cache maintenance for programs that
+ * write code; SPAN is 0: PAN is on in every trap. */
+#define SCTLR 0x3450181d
 #define SCTLR_OFF 0x30d00800
 /* Valid, AF, UXN; for the kernel only, read and write. */
 #define BLOCK (1 | (1 << 10) | (1 << 54))

@@ -17,4 +17,23 @@ syscall6:
 	mov x4, x5
 	svc #0
 	ret
+	.globl code_42, code_42_end, code_written
+code_42:
+	mov x0, #42
+	ret
+code_42_end:
+code_written: /* 16 bytes: no cache has shorter lines */
+	mov x2, x0
+1:	dc cvau, x2
+	add x2, x2, #16
+	cmp x2, x1
+	b.lo 1b
+	dsb ish
+2:	ic ivau, x0
+	add x0, x0, #16
+	cmp x0, x1
+	b.lo 2b
+	dsb ish
+	isb
+	ret
 	.section .note.GNU-stack, "", %progbits

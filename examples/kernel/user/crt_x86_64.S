@@ -18,4 +18,11 @@ syscall6:
 	movq %r9, %r8
 	int $0x80
 	ret
+	.globl code_42, code_42_end, code_written
+code_42:
+	movl $42, %eax
+	ret
+code_42_end:
+code_written: /* the CPU sees it by itself */
+	ret
 	.section .note.GNU-stack, "", @progbits

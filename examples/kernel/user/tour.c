@@ -216,6 +216,47 @@ protection(void)
 	    "ok\n");
 }
 
+/* Down from its one page, as far as a stack may go and no further. */
+static void
+growing(void)
+{
+	uint64_t nr_pages = ((uint64_t)4 << 20) / PAGE;
+	volatile uint64_t *at = map(1, MAP_PRIVATE | MAP_STACK);
+	volatile uint64_t *low = at - nr_pages * PAGE / 8;
+
+	for (uint64_t i = 1; i <= nr_pages; i++)
+		at[-(int64_t)(i * PAGE / 8)] = i;
+	for (uint64_t i = 1; i <= nr_pages; i++)
+		must(at[-(int64_t)(i * PAGE / 8)] == i);
+	die(write_there, low - nr_pages * PAGE / 8, __LINE__);
+	unmap(low, nr_pages + 1);
+	say("init: a stack grew, and not beyond its limit: ok\n");
+}
+
+/* Code that is written, made executable, run, and written again. */
+static void
+running(void)
+{
+	volatile unsigned char *at =
+	    (volatile unsigned char *)map(1, MAP_PRIVATE);
+	volatile uint64_t *page = (volatile uint64_t *)(volatile void *)at;
+	uint64_t (*code)(void) = (uint64_t (*)(void))(uintptr_t)at;
+
+	for (unsigned i = 0; &code_42[i] != code_42_end; i++)
+		at[i] = code_42[i];
+	code_written(at, at + (code_42_end - code_42));
+	die(run_there, page, __LINE__);
+	protect(page, 1, PROT_READ | PROT_EXEC);
+	must(code() == 42);
+	die(write_there, page, __LINE__);
+	if (fork() == 0)
+		quit(code() == 42 ? 0 : 1);
+	must(STATUS(wait()) == 0);
+	unmap(page, 1);
+	say("init: code written, made executable and run, here and in a "
+	    "child: ok\n");
+}
+
 static void
 moving(void)
 {
@@ -312,6 +353,8 @@ main(void)
 	zeros();
 	copy_on_write();
 	protection();
+	growing();
+	running();
 	moving();
 	refusals();
 	crowd();

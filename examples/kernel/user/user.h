@@ -23,10 +23,14 @@
 #define MAP_SHARED 1u
 #define MAP_PRIVATE 2u
 #define MAP_FIXED 4u
+#define MAP_STACK 0x20u
 
 /* crt_*.S */
 uint64_t syscall6(uint64_t nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
     uint64_t e);
+/* A function that returns 42 and may be copied; where code was just written. */
+extern const unsigned char code_42[], code_42_end[];
+void code_written(volatile unsigned char *start, volatile unsigned char *end);
 int main(void);
 
 #endif /* USER_H */
