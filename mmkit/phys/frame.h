@@ -161,6 +161,23 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_frame_alloc(struct mmk_phys *phys,
 MMK_API void mmk_frame_ref(struct mmk_phys *phys, struct mmk_frame *frame);
 
 /*
+ * mmk_frame_unref_zero: the same, of a frame that is all zero, and that nobody
+ * writes to any more. A single page is remembered as such, and the next
+ * MMK_ALLOC_ZERO of this CPU need not clear one. With MMKIT_PHYS_VERIFY nothing
+ * is remembered: free pages are filled with something else.
+ */
+MMK_API uint32_t mmk_frame_unref_zero(struct mmk_phys *phys,
+    struct mmk_frame *frame);
+
+/*
+ * mmk_frame_zero_some: clear up to nr_pages free pages for this CPU, while it
+ * has nothing better to do. How many; 0: it has as many as it keeps, or there is
+ * no memory. locks: as mmk_frame_alloc.
+ */
+MMK_API uint64_t mmk_frame_zero_some(struct mmk_phys *phys,
+    uint64_t nr_pages);
+
+/*
  * mmk_frame_unref: one owner less; the new count. At 0 the frame is freed, or,
  * retained, its owner is told: the caller may not touch it any more.
  *
@@ -495,6 +512,21 @@ mmk__frame_establish(struct mmk_phys *phys, struct mmk_frame *frame,
 	mmk__frame_begin_as(phys, frame, frame->order, flags, use);
 }
 
+/* A page that is zero already; false: this CPU keeps none. */
+MMK_PRIVATE bool
+mmk__frame_take_zero(struct mmk_phys *phys, unsigned flags, enum mmk_use use,
+    struct mmk_frame **frame_out)
+{
+	struct mmk_frame *frame = mmk_store_take_zero(&phys->store, use);
+
+	if (frame == NULL)
+		return false;
+	mmk__frame_begin_as(phys, frame, 0, flags & ~MMK_ALLOC_ZERO, use);
+	MMKIT_RECALL(mmk_frame_ptr(phys, frame), (size_t)MMK_PAGE_BYTES);
+	*frame_out = frame;
+	return true;
+}
+
 /* Tell, once, that there is little left. */
 MMK_PRIVATE void
 mmk__phys_watch(struct mmk_phys *phys)
@@ -554,6 +586,9 @@ mmk_frame_alloc(struct mmk_phys *phys, unsigned order, unsigned flags,
 		return MMK_ERR_NOMEM;
 	if (MMK_UNLIKELY((flags & MMK_ALLOC_PLACES) != 0))
 		return mmk__frame_alloc_far(phys, order, flags, use, frame_out);
+	if ((flags & MMK_ALLOC_ZERO) != 0 && order == 0 &&
+	    mmk__frame_take_zero(phys, flags, use, frame_out))
+		return MMK_OK;
 	if (MMK_UNLIKELY(!mmk__store_take_near(&phys->store, order, use,
 	        &frame)))
 		return mmk__frame_alloc_far(phys, order, flags, use, frame_out);
@@ -644,6 +679,47 @@ mmk_frame_unref(struct mmk_phys *phys, struct mmk_frame *frame)
 	mmk__pages_hide(&phys->table, frame, mmk_frame_nr_pages(frame));
 	mmk__store_give(&phys->store, frame);
 	return 0;
+}
+
+MMK_API uint32_t
+mmk_frame_unref_zero(struct mmk_phys *phys, struct mmk_frame *frame)
+{
+	/* Hidden first: once it is given another CPU's drain may free it. */
+	if (!MMKIT_PHYS_VERIFY && mmk__frame_is_plain(frame) &&
+	    frame->order == 0) {
+		void *page = mmk_frame_ptr(phys, frame);
+
+		MMKIT_POISON(page, (size_t)MMK_PAGE_BYTES);
+		if (mmk_store_give_zero(&phys->store, frame))
+			return 0;
+		MMKIT_UNPOISON(page, (size_t)MMK_PAGE_BYTES);
+	}
+	return mmk_frame_unref(phys, frame);
+}
+
+MMK_API uint64_t
+mmk_frame_zero_some(struct mmk_phys *phys, uint64_t nr_pages)
+{
+	uint64_t nr = 0;
+
+	while (nr < nr_pages && !MMKIT_PHYS_VERIFY) {
+		struct mmk_frame *frame;
+		void *page;
+
+		if (mmk_frame_alloc(phys, 0, 0, MMK_USE_KERNEL, &frame) !=
+		    MMK_OK)
+			return nr;
+		page = mmk_frame_ptr(phys, frame);
+		MMKIT_PAGE_ZERO(page);
+		MMKIT_POISON(page, (size_t)MMK_PAGE_BYTES);
+		if (!mmk_store_give_zero(&phys->store, frame)) {
+			MMKIT_UNPOISON(page, (size_t)MMK_PAGE_BYTES);
+			(void)mmk_frame_unref(phys, frame);
+			return nr;
+		}
+		nr++;
+	}
+	return nr;
 }
 
 MMK_API enum mmk_err

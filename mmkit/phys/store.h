@@ -50,10 +50,15 @@ MMK_BEGIN_DECLS
 #define MMK_CACHE_ORDERS 5u
 #define MMK_CACHE_MAX 128u
 #define MMK_CACHE_BATCH (MMK_CACHE_MAX / 2)
+#define MMK_CACHE_ZEROES 64u /* single pages that are known to be zero */
 #define MMK_CACHE_SLOTS \
-	(MMK_CACHE_MAX + 32u + 16u + 8u + 4u + 2u)
-#define MMK_CACHE_PAGES_MAX \
-	(MMK_CACHE_MAX + 4 * 64u + ((uint64_t)2 << MMK_SUPERPAGE_ORDER))
+	(MMK_CACHE_MAX + 32u + 16u + 8u + 4u + 2u + MMK_CACHE_ZEROES)
+#define MMK_CACHE_PAGES_MAX                    \
+	(MMK_CACHE_MAX + 4 * 64u + MMK_CACHE_ZEROES + \
+	    ((uint64_t)2 << MMK_SUPERPAGE_ORDER))
+/* An array for each order, and that of the zeroes. */
+#define MMK_ARRAY_ZERO MMK_NR_ORDERS
+#define MMK_NR_ARRAYS (MMK_NR_ORDERS + 1)
 
 enum mmk_zone { MMK_ZONE_DMA, MMK_ZONE_LOW, MMK_ZONE_NORMAL, MMK_ZONE_MAX };
 #define MMK_NR_ZONES ((unsigned)MMK_ZONE_MAX * MMKIT_NODE_MAX)
@@ -82,7 +87,7 @@ struct mmk_store_array {
 
 struct mmk_store_cpu {
 	MMKIT_LOCK_T lock; /* unused with MMKIT_CPU_ENTER */
-	struct mmk_store_array arrays[MMK_NR_ORDERS];
+	struct mmk_store_array arrays[MMK_NR_ARRAYS];
 	uint64_t used[MMK_USE_MAX]; /* [c] taken less given here, modulo 2^64 */
 	int64_t high; /* [c] the most pages taken less given since a fold */
 	int64_t room; /* [c] by how much they are fewer now: so a page that
@@ -154,6 +159,15 @@ MMK_API struct mmk_frame *mmk_store_take(struct mmk_store *store,
 /* Take a block back that was counted under frame->use. */
 MMK_API void mmk_store_give(struct mmk_store *store, struct mmk_frame *frame);
 
+/*
+ * The same for single pages that are zero: each CPU keeps a few. NULL, false: it
+ * has none, or no room; nothing changed.
+ */
+MMK_API struct mmk_frame *mmk_store_take_zero(struct mmk_store *store,
+    enum mmk_use use);
+MMK_API bool mmk_store_give_zero(struct mmk_store *store,
+    struct mmk_frame *frame);
+
 /* Count nr_pages more (or less) under `use`. */
 MMK_API void mmk_store_account(struct mmk_store *store, unsigned use,
     int64_t nr_pages);
@@ -216,7 +230,7 @@ mmk__cpu_init(struct mmk_store_cpu *cpu)
 		4 };
 	uint32_t *first = cpu->slots;
 
-	for (unsigned i = 0; i < MMK_NR_ORDERS; i++) {
+	for (unsigned i = 0; i < MMK_NR_ARRAYS; i++) {
 		struct mmk_store_array *array = &cpu->arrays[i];
 
 		array->first = array->next = first;
@@ -224,6 +238,8 @@ mmk__cpu_init(struct mmk_store_cpu *cpu)
 			array->max = max[i];
 		else if (i == MMK_SUPERPAGE_ORDER)
 			array->max = 2;
+		else if (i == MMK_ARRAY_ZERO)
+			array->max = MMK_CACHE_ZEROES;
 		array->limit = first += array->max;
 	}
 	MMK_ASSERT(first <= cpu->slots + MMK_CACHE_SLOTS);
@@ -504,6 +520,7 @@ mmk__cpu_spill(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i,
 	uint32_t *slots = array->first;
 	uint32_t nr_left = mmk__array_count(array) - nr_blocks;
 
+	i = i == MMK_ARRAY_ZERO ? 0 : i;
 	MMKIT_LOCK(&zone->lock);
 	if (i == 0)
 		mmk_buddy_give_pages_locked(zone, nr_blocks, slots);
@@ -560,7 +577,7 @@ mmk__cpu_fill(struct mmk_store *store, struct mmk_store_cpu *cpu, unsigned i,
 MMK_PRIVATE void
 mmk__cpu_drain(struct mmk_store *store, struct mmk_store_cpu *cpu)
 {
-	for (unsigned i = 0; i < MMK_NR_ORDERS; i++) {
+	for (unsigned i = 0; i < MMK_NR_ARRAYS; i++) {
 		struct mmk_store_array *array = &cpu->arrays[i];
 
 		MMKIT_ATOMIC_STORE(&array->limit, array->first + array->max);
@@ -575,11 +592,11 @@ mmk_store_drain(struct mmk_store *store)
 	struct mmk_store_cpu *cpu;
 
 	if (MMK_CPU_IS_EXCLUSIVE) {
-		for (unsigned k = 0; k < MMKIT_CPU_COUNT() * MMK_NR_ORDERS;
+		for (unsigned k = 0; k < MMKIT_CPU_COUNT() * MMK_NR_ARRAYS;
 		     k++) {
 			struct mmk_store_array *array =
-			    &store->cpus[k / MMK_NR_ORDERS]
-			         .arrays[k % MMK_NR_ORDERS];
+			    &store->cpus[k / MMK_NR_ARRAYS]
+			         .arrays[k % MMK_NR_ARRAYS];
 
 			MMKIT_ATOMIC_STORE(&array->limit, array->first);
 		}
@@ -801,6 +818,48 @@ mmk_store_give(struct mmk_store *store, struct mmk_frame *frame)
 	mmk__store_give(store, frame);
 }
 
+/* ---- pages that are zero --------------------------------------------------- */
+
+MMK_API struct mmk_frame *
+mmk_store_take_zero(struct mmk_store *store, enum mmk_use use)
+{
+	uintptr_t state;
+	struct mmk_store_cpu *cpu = mmk__cpu_enter(store, &state);
+	struct mmk_store_array *array = &cpu->arrays[MMK_ARRAY_ZERO];
+	struct mmk_frame *frame = NULL;
+
+	if (array->next != array->first) {
+		uint32_t *next = array->next - 1;
+
+		frame = &store->frames[*next];
+		MMKIT_ATOMIC_STORE(&array->next, next);
+		mmk__cpu_account(cpu, use, 1);
+	}
+	mmk__cpu_leave(cpu, state);
+	return frame;
+}
+
+MMK_API bool
+mmk_store_give_zero(struct mmk_store *store, struct mmk_frame *frame)
+{
+	uint32_t index = (uint32_t)(frame - store->frames);
+	uintptr_t state;
+	struct mmk_store_cpu *cpu = mmk__cpu_enter(store, &state);
+	struct mmk_store_array *array = &cpu->arrays[MMK_ARRAY_ZERO];
+	uint32_t *next = array->next;
+	bool has_room = next < MMKIT_ATOMIC_LOAD(&array->limit) &&
+	    mmk__cpu_may_keep(store, cpu, index);
+
+	if (has_room) {
+		MMKIT_ATOMIC_STORE(&frame->flags, (uint16_t)0);
+		*next = index;
+		MMKIT_ATOMIC_STORE(&array->next, next + 1);
+		mmk__cpu_account(cpu, frame->use, -1);
+	}
+	mmk__cpu_leave(cpu, state);
+	return has_room;
+}
+
 /* ---- numbers ------------------------------------------------------------- */
 
 MMK_API uint64_t
@@ -826,7 +885,7 @@ mmk__cpu_nr_cached(const struct mmk_store_cpu *cpu)
 
 	for (unsigned i = 0; i < MMK_NR_ORDERS; i++)
 		nr_pages += (uint64_t)mmk__array_count(&cpu->arrays[i]) << i;
-	return nr_pages;
+	return nr_pages + mmk__array_count(&cpu->arrays[MMK_ARRAY_ZERO]);
 }
 
 MMK_API uint64_t
