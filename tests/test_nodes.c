@@ -10,8 +10,8 @@ static unsigned node_of_cpu[64];
 #define MMKIT_CPU_NODE(cpu) (node_of_cpu[cpu])
 #include <pthread.h>
 
-#include "frame_fixture.h"
 #include "mmkit/phys/run.h"
+#include "frame_fixture.h"
 
 #define PAGE MMK_PAGE_BYTES
 #define GRANULE_BYTES (MMK_GRANULE_PAGES << MMK_PAGE_SHIFT)

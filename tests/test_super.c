@@ -819,7 +819,7 @@ TEST_LARGE(page_operations_wait_for_a_leaf_that_is_changing)
 	other_cpu.is_started = false;
 	sim_on_yield(start_when_changing, NULL);
 	protect_now(0, BVA, BVA + PAGE, R);
-	cr_assert(other_cpu.is_started);
+	cr_assert(__atomic_load_n(&other_cpu.is_started, __ATOMIC_ACQUIRE));
 	pthread_join(other_cpu.thread, NULL);
 	sim_on_yield(NULL, NULL);
 	cr_assert_eq(race.block->mapped, 0);

@@ -16,9 +16,9 @@ static void verify_log(const char *text);
 
 #include <stdio.h>
 
-#include "frame_fixture.h"
 #include "mmkit/phys/compact.h"
 #include "mmkit/phys/run.h"
+#include "frame_fixture.h"
 
 TestSuite(verify, .init = boot, .fini = fini);
 TestSuite(verify_bugs, .init = boot);

@@ -131,11 +131,15 @@ void sim_item_free(const void *owner, const void *ptr, size_t bytes);
 #define MMKIT_CLOCK_NS() sim_clock_ns()
 #define MMKIT_FAIL_POINT() sim_fail_point()
 #define MMKIT_YIELD_POINT() sim_yield_point()
+#ifndef MMKIT_ATOMIC_XCHG
 #define MMKIT_ATOMIC_XCHG(p, v) \
 	(sim_update_point(), __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL))
+#endif
+#ifndef MMKIT_ATOMIC_CAS
 #define MMKIT_ATOMIC_CAS(p, expected, v)                    \
 	(sim_update_point(), __atomic_compare_exchange_n(p, \
 	    expected, v, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+#endif
 #if defined(__SANITIZE_THREAD__) && defined(__x86_64__)
 /* gcc's ThreadSanitizer knows no fences; here the processor needs none. */
 #define MMKIT_ATOMIC_FENCE() __asm__ volatile("" ::: "memory")
