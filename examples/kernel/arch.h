@@ -35,6 +35,9 @@ size_t arch_memory(struct mmk_phys_span *ram, size_t max,
     struct mmk_phys_span *reserved, size_t *nr_reserved_out);
 const struct mmk_pt_shape *arch_shape(void);
 
+/* Since some moment; of QEMU's with -icount shift=0: instructions. */
+uint64_t arch_clock_ns(void);
+
 /* ---- CPUs ---------------------------------------------------------------- */
 
 unsigned arch_cpu_id(void);

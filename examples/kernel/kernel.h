@@ -8,6 +8,7 @@
  *   trap.c     faults and system calls
  *   elf.c      the one program there is, from its image to an address space
  *   selftest.c mmkit's own test of this kernel's port
+ *   bench.c    instructions an operation
  *   torture.c  CPUs that read through translations while another changes them
  *   print.c    the console
  */
@@ -106,6 +107,10 @@ void torture_run(unsigned cpu);
 void torture_finish(void);
 /* A fault in kernel mode that only wanted a mark set; true: again. */
 bool torture_mends(uint64_t va, unsigned access);
+
+/* ---- bench.c --------------------------------------------------------------------- */
+
+void bench_run(void);
 
 /* ---- all CPUs --------------------------------------------------------------------- */
 

@@ -101,6 +101,8 @@ cpu_life(unsigned cpu)
 	cpus_meet();
 	if (cpu == 0)
 		kprintf("kernel: CPUs: %u run: ok\n", arch_cpu_count());
+	if (cpu == 0 && is_asked("bench"))
+		bench_run();
 	selftest_run(cpu);
 	torture_run(cpu);
 	if (cpu == 0) {

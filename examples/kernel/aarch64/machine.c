@@ -106,6 +106,16 @@ aarch64_main(uint64_t device_tree_pa)
 	kernel_main();
 }
 
+uint64_t
+arch_clock_ns(void)
+{
+	uint64_t ticks, ticks_per_s;
+
+	__asm__ volatile("isb\n\tmrs %0, cntvct_el0" : "=r"(ticks));
+	__asm__("mrs %0, cntfrq_el0" : "=r"(ticks_per_s));
+	return ticks * (UINT64_C(1000000000) / ticks_per_s);
+}
+
 const char *
 arch_name(void)
 {
