@@ -152,7 +152,7 @@ Test(lazy, all_of_ram_can_be_had_and_comes_back)
 	cr_assert(mmk_phys_check(&phys));
 	nr_pages = stats().nr_pages;
 	cr_assert_eq(stats().nr_free_pages, nr_pages);
-	for (unsigned round = 0; round < 2; round++) {
+	for (unsigned round = 0; round < mmk_test_steps(2); round++) {
 		chain = take_all(0, &nr);
 		cr_assert_eq(nr, nr_pages);
 		cr_assert_eq(stats().nr_free_pages, 0);

@@ -53,7 +53,8 @@ MMK_BEGIN_DECLS
  * the shape has tags, or else nothing.
  *
  * errors   MMK_ERR_INVAL: the shape's page is not MMK_PAGE_SHIFT, or its
- *          levels or widths make no table, or tags of more than 16 bits.
+ *          levels or widths make no table, or none that the backend knows,
+ *          or tags of more than 16 bits.
  *          MMK_ERR_NOMEM. Nothing changed.
  */
 #define mmk_pmap_sys_init MMK_STAMP(mmk_pmap_sys_init)
@@ -201,7 +202,7 @@ mmk_pmap_sys_init(struct mmk_pmap_sys *sys, struct mmk_phys *phys,
 	if (shape->va_bits <= shape->page_shift ||
 	    shape->va_bits > table_bits || shape->va_bits > 63 ||
 	    shape->pa_bits <= shape->page_shift || shape->pa_bits > 52 ||
-	    shape->tag_bits > 16)
+	    shape->tag_bits > 16 || !mmk_pt_is_known(shape))
 		return MMK_ERR_INVAL;
 	sys->phys = phys;
 	sys->shape = *shape;

@@ -93,6 +93,7 @@ struct mmk_pt_shape {
  *
  * And, as macros only, if the default below does not fit:
  *
+ *   mmk_pt_is_known(shape)     the backend can spell what such tables hold
  *   mmk_pt_va_limit(shape)     the end of the addresses a pmap translates
  *   mmk_pt_raised(pmap, va)    a right was added in place: make this CPU look
  *                              again, if a fault alone does not
@@ -182,6 +183,9 @@ MMK_END_DECLS
 #endif
 #ifndef mmk_pt_raised
 #define mmk_pt_raised(pmap, va) ((void)(pmap), (void)(va))
+#endif
+#ifndef mmk_pt_is_known
+#define mmk_pt_is_known(shape) ((void)(shape), true)
 #endif
 #ifndef mmk_pt_is_broadcast
 #ifdef MMK_PT_INVALIDATE_IS_BROADCAST

@@ -32,6 +32,7 @@
 #define mmk_pt_pa mmk_aarch64_pa
 #define mmk_pt_flags mmk_aarch64_flags
 #define mmk_pt_va_limit mmk_aarch64_va_limit
+#define mmk_pt_is_known mmk_aarch64_is_known
 
 /* TLBI ...IS reaches every CPU of the inner shareable domain. */
 #define MMK_PT_INVALIDATE_IS_BROADCAST 1
@@ -106,10 +107,19 @@ mmk_aarch64_ttbr(mmk_pa root_pa, uint32_t tag)
 	    (root_pa >> 48 & 0xf) << 2 | (uint64_t)tag << 48;
 }
 
+/*
+ * What said that this CPU uses the space is seen by all before its walker reads
+ * an entry: whoever changes one afterwards finds the CPU, and flushes.
+ */
 static inline void
 mmk_aarch64_load_ttbr(uint64_t ttbr)
 {
-	__asm__ volatile("msr ttbr0_el1, %0\n\tisb" : : "r"(ttbr) : "memory");
+	__asm__ volatile("dsb ish\n\t"
+	                 "msr ttbr0_el1, %0\n\t"
+	                 "isb"
+	                 :
+	                 : "r"(ttbr)
+	                 : "memory");
 }
 
 /* This CPU alone forgets what it holds under a tag. */

@@ -81,6 +81,13 @@
 #define MMK_AARCH64_SOFT ((uint64_t)1 << 58)
 #define MMK_AARCH64_MAY_WRITE ((uint64_t)1 << 59) /* without DBM */
 
+/* Addresses above 48 bits have a place in entries of the 64K granule only. */
+static inline bool
+mmk_aarch64_is_known(const struct mmk_pt_shape *shape)
+{
+	return shape->pa_bits <= 48 || shape->page_shift == 16;
+}
+
 /* TTBR0_EL1's half. */
 static inline mmk_va
 mmk_aarch64_va_limit(const struct mmk_pt_shape *shape)

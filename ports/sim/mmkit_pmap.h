@@ -32,6 +32,13 @@ mmk_sim_va_limit(const struct mmk_pt_shape *shape)
 }
 #define mmk_pt_va_limit mmk_sim_va_limit
 
+static inline bool
+mmk_sim_is_known(const struct mmk_pt_shape *shape)
+{
+	return sim_pt_is_x86_64(shape) || mmk_aarch64_is_known(shape);
+}
+#define mmk_pt_is_known mmk_sim_is_known
+
 static inline uint64_t
 mmk_pt_make_leaf(const struct mmk_pt_shape *shape, unsigned level, mmk_pa pa,
     unsigned flags)
