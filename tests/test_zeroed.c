@@ -71,6 +71,23 @@ Test(zeroed, an_idle_cpu_clears_as_many_as_it_keeps)
 	fini();
 }
 
+Test(zeroed, a_full_shelf_takes_no_more)
+{
+	struct mmk_frame *frames[MMK_CACHE_ZEROES + 2], *again;
+	unsigned last = MMK_CACHE_ZEROES + 1;
+
+	boot_spans(8 * MIB, NULL, 0, 0);
+	for (unsigned i = 0; i <= last; i++)
+		frames[i] = take(MMK_ALLOC_ZERO);
+	for (unsigned i = 0; i <= last; i++)
+		cr_assert_eq(mmk_frame_unref_zero(&phys, frames[i]), 0u);
+	cr_assert(mmk_phys_check(&phys));
+	again = take(0);
+	cr_assert_eq(again, frames[last], "it is free as any other");
+	(void)mmk_frame_unref(&phys, again);
+	fini();
+}
+
 /* They are nobody's: the last page of the machine is one of them. */
 Test(zeroed, whoever_needs_memory_gets_them_as_well)
 {

@@ -681,19 +681,28 @@ mmk_frame_unref(struct mmk_phys *phys, struct mmk_frame *frame)
 	return 0;
 }
 
+/*
+ * A plain page that is zero goes to this CPU's shelf; false: that is full. It is
+ * hidden first: once it is there another CPU's drain may give it away.
+ */
+MMK_PRIVATE bool
+mmk__frame_shelve(struct mmk_phys *phys, struct mmk_frame *frame)
+{
+	void *page = mmk_frame_ptr(phys, frame);
+
+	MMKIT_POISON(page, (size_t)MMK_PAGE_BYTES);
+	if (mmk_store_give_zero(&phys->store, frame))
+		return true;
+	MMKIT_UNPOISON(page, (size_t)MMK_PAGE_BYTES);
+	return false;
+}
+
 MMK_API uint32_t
 mmk_frame_unref_zero(struct mmk_phys *phys, struct mmk_frame *frame)
 {
-	/* Hidden first: once it is given another CPU's drain may free it. */
 	if (!MMKIT_PHYS_VERIFY && mmk__frame_is_plain(frame) &&
-	    frame->order == 0) {
-		void *page = mmk_frame_ptr(phys, frame);
-
-		MMKIT_POISON(page, (size_t)MMK_PAGE_BYTES);
-		if (mmk_store_give_zero(&phys->store, frame))
-			return 0;
-		MMKIT_UNPOISON(page, (size_t)MMK_PAGE_BYTES);
-	}
+	    frame->order == 0 && mmk__frame_shelve(phys, frame))
+		return 0;
 	return mmk_frame_unref(phys, frame);
 }
 
@@ -701,21 +710,15 @@ MMK_API uint64_t
 mmk_frame_zero_some(struct mmk_phys *phys, uint64_t nr_pages)
 {
 	uint64_t nr = 0;
+	struct mmk_frame *frame;
 
-	while (nr < nr_pages && !MMKIT_PHYS_VERIFY) {
-		struct mmk_frame *frame;
-		void *page;
-
-		if (mmk_frame_alloc(phys, 0, 0, MMK_USE_KERNEL, &frame) !=
-		    MMK_OK)
-			return nr;
-		page = mmk_frame_ptr(phys, frame);
-		MMKIT_PAGE_ZERO(page);
-		MMKIT_POISON(page, (size_t)MMK_PAGE_BYTES);
-		if (!mmk_store_give_zero(&phys->store, frame)) {
-			MMKIT_UNPOISON(page, (size_t)MMK_PAGE_BYTES);
+	while (nr < nr_pages && !MMKIT_PHYS_VERIFY &&
+	    mmk_store_wants_zeroes(&phys->store) &&
+	    mmk_frame_alloc(phys, 0, 0, MMK_USE_KERNEL, &frame) == MMK_OK) {
+		MMKIT_PAGE_ZERO(mmk_frame_ptr(phys, frame));
+		if (!mmk__frame_shelve(phys, frame)) {
 			(void)mmk_frame_unref(phys, frame);
-			return nr;
+			break;
 		}
 		nr++;
 	}

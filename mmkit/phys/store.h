@@ -168,6 +168,9 @@ MMK_API struct mmk_frame *mmk_store_take_zero(struct mmk_store *store,
 MMK_API bool mmk_store_give_zero(struct mmk_store *store,
     struct mmk_frame *frame);
 
+/* This CPU has room for more: a hint, before one is cleared. */
+MMK_API bool mmk_store_wants_zeroes(struct mmk_store *store);
+
 /* Count nr_pages more (or less) under `use`. */
 MMK_API void mmk_store_account(struct mmk_store *store, unsigned use,
     int64_t nr_pages);
@@ -837,6 +840,16 @@ mmk_store_take_zero(struct mmk_store *store, enum mmk_use use)
 	}
 	mmk__cpu_leave(cpu, state);
 	return frame;
+}
+
+MMK_API bool
+mmk_store_wants_zeroes(struct mmk_store *store)
+{
+	const struct mmk_store_array *array =
+	    &store->cpus[MMKIT_CPU_ID()].arrays[MMK_ARRAY_ZERO];
+
+	return MMKIT_ATOMIC_LOAD(&array->next) <
+	    MMKIT_ATOMIC_LOAD(&array->limit);
 }
 
 MMK_API bool

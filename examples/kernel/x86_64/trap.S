@@ -4,9 +4,9 @@
  */
 	.code64
 	.text
-	.globl trap_stubs
+	.globl trap_entries
 	.balign 16
-trap_stubs: /* 16 bytes each */
+trap_entries: /* 16 bytes each */
 	.set vector, 0
 	.rept 256
 	.balign 16

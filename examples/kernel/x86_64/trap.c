@@ -40,16 +40,16 @@ static uint64_t gdt[MMKIT_CPU_MAX][5 + 2 * MMKIT_CPU_MAX];
 static struct tss tss[MMKIT_CPU_MAX];
 static struct gate idt[256];
 
-extern char trap_stubs[], try_begin[], try_end[], try_failed[]; /* trap.S */
+extern char trap_entries[], try_begin[], try_end[], try_failed[]; /* trap.S */
 
 static void
 set_gate(unsigned vector, uint8_t type)
 {
-	uint64_t stub = (uint64_t)(uintptr_t)trap_stubs + 16 * vector;
+	uint64_t entry = (uint64_t)(uintptr_t)trap_entries + 16 * vector;
 
-	idt[vector].low = (uint16_t)stub;
-	idt[vector].middle = (uint16_t)(stub >> 16);
-	idt[vector].high = (uint32_t)(stub >> 32);
+	idt[vector].low = (uint16_t)entry;
+	idt[vector].middle = (uint16_t)(entry >> 16);
+	idt[vector].high = (uint32_t)(entry >> 32);
 	idt[vector].selector = KERNEL_CODE;
 	idt[vector].type = type;
 }
