@@ -59,7 +59,9 @@ Test(zeroed, an_idle_cpu_clears_as_many_as_it_keeps)
 	nr_free = stats().nr_free_pages;
 	cr_assert_eq(mmk_frame_zero_some(&phys, 10), 10u);
 	cr_assert_eq(mmk_frame_zero_some(&phys, 1000), MMK_CACHE_ZEROES - 10);
+	sim_fail_at(0);
 	cr_assert_eq(mmk_frame_zero_some(&phys, 1), 0u);
+	cr_assert_eq(sim_fail_count(), 0u, "nor is one taken and cleared");
 	cr_assert_eq(stats().nr_free_pages, nr_free, "they are free");
 	cr_assert(mmk_phys_check(&phys));
 	for (unsigned i = 0; i < MMK_CACHE_ZEROES; i++) {
@@ -73,8 +75,8 @@ Test(zeroed, an_idle_cpu_clears_as_many_as_it_keeps)
 
 Test(zeroed, a_full_shelf_takes_no_more)
 {
-	struct mmk_frame *frames[MMK_CACHE_ZEROES + 2], *again;
-	unsigned last = MMK_CACHE_ZEROES + 1;
+	struct mmk_frame *frames[MMK_CACHE_ZEROES + 1], *again;
+	unsigned last = MMK_CACHE_ZEROES;
 
 	boot_spans(8 * MIB, NULL, 0, 0);
 	for (unsigned i = 0; i <= last; i++)
