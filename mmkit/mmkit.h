@@ -25,6 +25,7 @@
 #include "base/btree.h"
 #include "base/btree_read.h"
 #include "base/treap.h"
+#include "base/btree_best.h"
 
 /* phys: frames, who may have how many, and the names of such rights */
 #include "phys/table.h"

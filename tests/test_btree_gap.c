@@ -52,19 +52,6 @@ Test(btree_gap, gaps_between_and_around_ranges)
 	cr_assert_eq(start, 97);
 	cr_assert_eq(mmk_btree_gap_highest(&tree, 4, 1, 0, 49, &start), MMK_OK);
 	cr_assert_eq(start, 36);
-	cr_assert_eq(mmk_btree_gap_best(&tree, 3, 1, 0, 100, &start), MMK_OK);
-	cr_assert_eq(start, 20, "four free addresses are the fewest");
-	cr_assert_eq(mmk_btree_gap_best(&tree, 3, 1, 0, 52, &start), MMK_OK);
-	cr_assert_eq(start, 50, "three, cut by the window, are fewer");
-}
-
-Test(btree_gap, best_gap_takes_the_lowest_of_equals)
-{
-	uint64_t start;
-
-	build(200, 5, 20); /* gaps of 10, but for the ends */
-	cr_assert_eq(mmk_btree_gap_best(&tree, 7, 1, 5, 3985, &start), MMK_OK);
-	cr_assert_eq(start, 15);
 }
 
 /* Ranges that touch at every step: gaps of 0 and leaves that end anywhere. */
@@ -104,13 +91,6 @@ Test(btree_gap_bugs, highest_gap_of_no_bytes_traps, .signal = SIGABRT)
 	(void)!mmk_btree_gap_highest(&tree, 0, 1, 0, 9, &start);
 }
 
-Test(btree_gap_bugs, best_gap_of_no_bytes_traps, .signal = SIGABRT)
-{
-	uint64_t start;
-
-	(void)!mmk_btree_gap_best(&tree, 0, 1, 0, 9, &start);
-}
-
 Test(btree_gap_bugs, gap_alignment_of_0_traps, .signal = SIGABRT)
 {
 	uint64_t start;
@@ -123,11 +103,4 @@ Test(btree_gap_bugs, highest_gap_alignment_of_3_traps, .signal = SIGABRT)
 	uint64_t start;
 
 	(void)!mmk_btree_gap_highest(&tree, 1, 3, 0, 9, &start);
-}
-
-Test(btree_gap_bugs, best_gap_alignment_of_6_traps, .signal = SIGABRT)
-{
-	uint64_t start;
-
-	(void)!mmk_btree_gap_best(&tree, 1, 6, 0, 9, &start);
 }

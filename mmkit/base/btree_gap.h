@@ -2,19 +2,16 @@
  *
  * mmkit/base/btree_gap.h: finding free space between the ranges of a btree
  *
- * WHAT    First fit from either end, and best fit, inside a window and with an
- *         alignment. A walk goes from gap to gap, but only to those of at least
- *         the wanted size: the inner nodes know the widest gap below each slot
- *         (I3 of btree.h), so a whole subtree is passed over at once.
+ * WHAT    First fit from either end, inside a window and with an alignment. A
+ *         walk goes from gap to gap, but only to those of at least the wanted
+ *         size: the inner nodes know the widest gap below each slot (I3 of
+ *         btree.h), so a whole subtree is passed over at once. Best fit is in
+ *         btree_best.h: this tree is ordered by address and not by size.
  * LAYER   base. Includes btree_node.h.
  * LOCKS   none taken; the caller serializes. Readers may share.
- * COST    lowest and highest: O(log n), and again for every gap that is wide
- *         enough but holds no aligned start inside the window (none when align
- *         is the granule of all ranges). best: O(k log n), for the k gaps of
- *         at least `bytes` in the window, until one fits exactly: the tree is
- *         ordered by address and not by size. For best fit in O(log n) a
- *         second tree has the gaps in order of size: kva/range.h does so. No
- *         memory.
+ * COST    O(log n), and again for every gap that is wide enough but holds no
+ *         aligned start inside the window (none when align is the granule of
+ *         all ranges). No memory.
  * SOURCE  Cormen et al., Introduction to Algorithms (3rd ed.), section 14.2;
  *         the strategies: Knuth, TAOCP vol. 1 (3rd ed.), section 2.5.
  */
@@ -27,9 +24,7 @@ MMK_BEGIN_DECLS
 
 /*
  * Free space: `bytes` addresses inside [lo, last] that no range contains, at a
- * multiple of `align`. lowest and highest mean the start; best is the gap that,
- * cut to [lo, last], is the smallest that serves, the lowest of equals, and the
- * lowest start in it.
+ * multiple of `align`. lowest and highest mean the start.
  *
  * pre      bytes > 0; align is a power of two.
  * out      *start_out; untouched on error.
@@ -39,9 +34,6 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_btree_gap_lowest(
     const struct mmk_btree *tree, uint64_t bytes, uint64_t align, uint64_t lo,
     uint64_t last, uint64_t *start_out);
 MMK_API MMK_NODISCARD enum mmk_err mmk_btree_gap_highest(
-    const struct mmk_btree *tree, uint64_t bytes, uint64_t align, uint64_t lo,
-    uint64_t last, uint64_t *start_out);
-MMK_API MMK_NODISCARD enum mmk_err mmk_btree_gap_best(
     const struct mmk_btree *tree, uint64_t bytes, uint64_t align, uint64_t lo,
     uint64_t last, uint64_t *start_out);
 
@@ -290,51 +282,5 @@ mmk_btree_gap_highest(const struct mmk_btree *tree, uint64_t bytes,
 		level = 0;
 	}
 	return MMK_ERR_NOSPACE;
-}
-
-/* Keep `gap` in *best if it serves and is smaller; true: none can beat it. */
-MMK_PRIVATE bool
-mmk__btree_gap_better(struct mmk__btree_gap gap,
-    const struct mmk__btree_want *want, struct mmk__btree_gap *best,
-    bool *found, uint64_t *start_out)
-{
-	if (!mmk__btree_gap_cut(&gap, want))
-		return false;
-	if (*found && gap.last - gap.first >= best->last - best->first)
-		return false;
-	if (!mmk__btree_gap_low(&gap, want, start_out))
-		return false;
-	*best = gap;
-	*found = true;
-	return gap.last - gap.first == want->bytes - 1;
-}
-
-MMK_API enum mmk_err
-mmk_btree_gap_best(const struct mmk_btree *tree, uint64_t bytes,
-    uint64_t align, uint64_t lo, uint64_t last, uint64_t *start_out)
-{
-	struct mmk__btree_want want = { bytes, align, lo, last };
-	struct mmk__btree_gap gap, best = { 0, 0 };
-	struct mmk_btree_cursor cursor;
-	bool found = false;
-	unsigned level = 0;
-
-	MMK_ASSERT(bytes > 0);
-	MMK_ASSERT(mmk_is_pow2(align));
-	if (tree->root != NULL)
-		level = mmk__btree_gap_descend(tree, lo, bytes, 1, &cursor);
-	while (tree->root != NULL &&
-	    mmk__btree_gap_walk(&cursor, level, 1, bytes, &gap)) {
-		if (gap.first > last)
-			break;
-		if (mmk__btree_gap_better(gap, &want, &best, &found,
-		        start_out))
-			return MMK_OK;
-		level = 0;
-	}
-	if (mmk__btree_gap_top(tree, &gap))
-		(void)mmk__btree_gap_better(gap, &want, &best, &found,
-		    start_out);
-	return found ? MMK_OK : MMK_ERR_NOSPACE;
 }
 #endif /* MMKIT_IMPLEMENTATION */
