@@ -11,67 +11,20 @@
  *        pmap_bench --count  under callgrind, once each: see count
  */
 #define MMKIT_IMPLEMENTATION
-#include <mmkit/mmkit.h>
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <time.h>
-
-#include <valgrind/callgrind.h>
+#define BENCH_NAME "pmap_bench"
+#include "machine.h"
 
 #define ROUNDS 15
 #define RAM_BYTES ((uint64_t)256 << 20)
-#define PAGE MMK_PAGE_BYTES
-#define RW (MMK_PROT_READ | MMK_PROT_WRITE)
 #define USER (RW | MMK_PMAP_USER)
 #define N 8192u /* pages of one round: 16 tables */
 #define BLOCK 512u
 #define VA ((mmk_va)1 << 32)
 
-unsigned char *bench_ram;
-
-static struct mmk_phys phys;
-static struct mmk_pmap_sys sys;
 static struct mmk_pmap pmap;
 static mmk_pa pas[N]; /* of N frames, in no order */
 static mmk_pa block_pas[N / BLOCK];
 static unsigned untracked;
-
-static double
-now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
-}
-
-static double
-begin(void)
-{
-	CALLGRIND_TOGGLE_COLLECT;
-	return now_ns();
-}
-
-static double
-end(double began_ns)
-{
-	double ns = now_ns() - began_ns;
-
-	CALLGRIND_TOGGLE_COLLECT;
-	return ns;
-}
-
-static void
-must(enum mmk_err err)
-{
-	if (err != MMK_OK) {
-		fprintf(stderr, "pmap_bench: %s\n", mmk_err_name(err));
-		exit(1);
-	}
-}
 
 /* Frames in the order in which a machine that has run for a while has them. */
 static void
@@ -105,18 +58,7 @@ take_frames(void)
 static void
 boot(void)
 {
-	static const struct mmk_pt_shape shape = MMK_X86_64_SHAPE;
-	struct mmk_phys_span span = { 0, RAM_BYTES };
-	struct mmk_phys_config config = { .spans = &span, .nr_spans = 1 };
-
-	bench_ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE,
-	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (bench_ram == MAP_FAILED) {
-		perror("pmap_bench: RAM");
-		exit(1);
-	}
-	must(mmk_phys_init(&phys, &config));
-	must(mmk_pmap_sys_init(&sys, &phys, &shape));
+	boot_machine(RAM_BYTES);
 	must(mmk_pmap_init(&pmap, &sys, NULL));
 	mmk_pmap_activate(&pmap, 0);
 	take_frames();

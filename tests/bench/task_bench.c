@@ -6,12 +6,8 @@
  * anything. usage: task_bench
  */
 #define MMKIT_IMPLEMENTATION
-#include <mmkit/mmkit.h>
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <time.h>
+#define BENCH_NAME "task_bench"
+#include "machine.h"
 
 #include "../prop.h"
 
@@ -20,30 +16,8 @@
 #define BASE UINT64_C(0x40000000)
 #define BATCH 10
 
-unsigned char *bench_ram;
-
-static struct mmk_phys phys;
-static struct mmk_pmap_sys sys;
 static struct mmk_pmap live;
 static struct mmk_tasks tasks;
-
-static double
-now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
-}
-
-static void
-must(enum mmk_err err)
-{
-	if (err != MMK_OK) {
-		fprintf(stderr, "task_bench: %s\n", mmk_err_name(err));
-		exit(1);
-	}
-}
 
 static void
 keep_least(double *least, double ns)
@@ -54,19 +28,9 @@ keep_least(double *least, double ns)
 static void
 boot(void)
 {
-	static const struct mmk_pt_shape shape = MMK_X86_64_SHAPE;
-	struct mmk_phys_span span = { 0, RAM_BYTES };
-	struct mmk_phys_config config = { .spans = &span, .nr_spans = 1 };
 	struct mmk_task_config task_config = { .pmap_sys = &sys };
 
-	bench_ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE,
-	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (bench_ram == MAP_FAILED) {
-		perror("task_bench: RAM");
-		exit(1);
-	}
-	must(mmk_phys_init(&phys, &config));
-	must(mmk_pmap_sys_init(&sys, &phys, &shape));
+	boot_machine(RAM_BYTES);
 	must(mmk_task_init(&tasks, &task_config));
 	must(mmk_pmap_init(&live, &sys, NULL));
 	must(mmk_task_attach(&tasks, 0, &live));

@@ -13,84 +13,26 @@
  *        vm_bench --count  under callgrind, once each: see count
  */
 #define MMKIT_IMPLEMENTATION
-#include <mmkit/mmkit.h>
+#define BENCH_NAME "vm_bench"
+#include "machine.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-#include <valgrind/callgrind.h>
 
 #define ROUNDS 7
 #define FAULT_TRAP_NS 311.0
 #define RAM_BYTES ((uint64_t)1 << 30)
-#define PAGE MMK_PAGE_BYTES
-#define RW (MMK_PROT_READ | MMK_PROT_WRITE)
 
-unsigned char *bench_ram;
-
-static struct mmk_phys phys;
-static struct mmk_pmap_sys sys;
 static struct mmk_vm vm;
 static struct mmk_space space, child;
-
-static double
-now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
-}
-
-/* What mmkit does between these two is what counts. */
-static double
-begin(void)
-{
-	CALLGRIND_TOGGLE_COLLECT;
-	return now_ns();
-}
-
-static double
-end(double began_ns)
-{
-	double ns = now_ns() - began_ns;
-
-	CALLGRIND_TOGGLE_COLLECT;
-	return ns;
-}
-
-static void
-must(enum mmk_err err)
-{
-	if (err != MMK_OK) {
-		fprintf(stderr, "vm_bench: %s\n", mmk_err_name(err));
-		exit(1);
-	}
-}
 
 static void
 boot(void)
 {
-	static const struct mmk_pt_shape shape = MMK_X86_64_SHAPE;
-	struct mmk_phys_span span = { 0, RAM_BYTES };
-	struct mmk_phys_config config = { .spans = &span, .nr_spans = 1 };
-
-	bench_ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE,
-	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (bench_ram == MAP_FAILED) {
-		perror("vm_bench: RAM");
-		exit(1);
-	}
+	boot_machine(RAM_BYTES);
 	/* Linux's fork must not pay for the page tables of our RAM. */
 	(void)madvise(bench_ram, RAM_BYTES, MADV_DONTFORK);
-	must(mmk_phys_init(&phys, &config));
-	must(mmk_pmap_sys_init(&sys, &phys, &shape));
 	must(mmk_vm_init(&vm, &phys, &sys, NULL));
 	must(mmk_space_init(&space, &vm, 0x10000, (mmk_va)1 << 46));
 	mmk_pmap_activate(&space.map.pmap, 0);
