@@ -50,7 +50,7 @@ TEST_FORMATS(bad_arguments_are_refused_and_change_nothing)
 	cr_assert_eq(mmk_pmap_enter(pmap, (mmk_va)0 - PAGE, pa, R),
 	    MMK_ERR_INVAL);
 	cr_assert_eq(mmk_pmap_enter(pmap, VA, pa_limit, R), MMK_ERR_INVAL);
-	cr_assert_eq(mmk_pmap_enter(pmap, VA, pa, R | 0x400), MMK_ERR_INVAL);
+	cr_assert_eq(mmk_pmap_enter(pmap, VA, pa, R | 0x800), MMK_ERR_INVAL);
 	cr_assert_eq(mmk_pmap_enter(pmap, VA, pa, 0), MMK_ERR_INVAL);
 	cr_assert_eq(mmk_pmap_enter(pmap, VA, pa, U), MMK_ERR_INVAL);
 	cr_assert_eq(pmap->nr_pages, 0);

@@ -201,31 +201,228 @@ Test(pte, what_arm_hardware_does_to_a_clean_entry_reads_as_modified)
 	cr_assert_eq(mmk_aarch64_flags(&arm, 0, pte), RW | USER | AD);
 }
 
+/* ---- attributes ---------------------------------------------------------- */
+
+static const struct leaf x86_64_attributes[] = {
+	/* PAT PCD PWT are bits 7, 4, 3 of a page; PAT is 12 in larger leaves */
+	{ 0, PA, RW | MMK_PMAP_THROUGH, UINT64_C(0x800000001234500b) },
+	{ 0, PA, RW | MMK_PMAP_UNCACHED, UINT64_C(0x8000000012345013) },
+	{ 0, PA, RW | MMK_PMAP_COMBINING, UINT64_C(0x8000000012345093) },
+	{ 1, UINT64_C(0x40000000), RW | MMK_PMAP_COMBINING,
+	    UINT64_C(0x8000000040001093) },
+	{ 2, UINT64_C(0x40000000), RW | MMK_PMAP_COMBINING,
+	    UINT64_C(0x8000000040001093) },
+	{ 1, UINT64_C(0x40000000), RW | MMK_PMAP_DEVICE,
+	    UINT64_C(0x800000004000009b) },
+	{ 0, PA, RX | MMK_PMAP_GLOBAL, UINT64_C(0x0000000012345101) },
+	{ 1, UINT64_C(0x40000000), RX | MMK_PMAP_GLOBAL,
+	    UINT64_C(0x0000000040000181) },
+	{ 0, PA, RX | USER | MMK_PMAP_KEY(1), UINT64_C(0x0800000012345005) },
+	{ 0, PA, R | USER | MMK_PMAP_KEY(15), UINT64_C(0xf800000012345005) },
+	{ 2, UINT64_C(0x40000000), R | USER | MMK_PMAP_KEY(10),
+	    UINT64_C(0xd000000040000085) },
+};
+
+/* AttrIndx is bits 4..2, nG 11, GP 50; the overlay's index 62..60. */
+static const struct leaf arm_attributes[] = {
+	{ 0, PA, R | MMK_PMAP_COMBINING, UINT64_C(0x0060000012345b8b) },
+	{ 0, PA, R | MMK_PMAP_THROUGH, UINT64_C(0x0060000012345b8f) },
+	{ 0, PA, R | MMK_PMAP_UNCACHED, UINT64_C(0x0060000012345b93) },
+	{ 0, PA, R | MMK_PMAP_TAGGED, UINT64_C(0x0060000012345b97) },
+	{ 1, UINT64_C(0x40000000), R | MMK_PMAP_TAGGED,
+	    UINT64_C(0x0060000040000b95) },
+	{ 0, PA, RX | MMK_PMAP_GLOBAL, UINT64_C(0x0040000012345383) },
+	{ 0, PA, RX | USER | MMK_PMAP_GUARDED, UINT64_C(0x0024000012345bc3) },
+	{ 0, PA, R | USER | MMK_PMAP_KEY(1), UINT64_C(0x1060000012345bc3) },
+	{ 2, UINT64_C(0x40000000), R | USER | MMK_PMAP_KEY(7),
+	    UINT64_C(0x7060000040000bc1) },
+};
+
+static void
+check_x86(const struct leaf *leaf)
+{
+	uint64_t pte = mmk_x86_64_make_leaf(&x86_64, leaf->level, leaf->pa,
+	    leaf->flags);
+
+	cr_assert_eq(pte, leaf->pte, "flags 0x%x: 0x%llx", leaf->flags,
+	    (unsigned long long)pte);
+	cr_assert_eq(mmk_x86_64_pa(&x86_64, leaf->level, pte), leaf->pa);
+	cr_assert_eq(mmk_x86_64_flags(&x86_64, leaf->level, pte), leaf->flags,
+	    "0x%x", leaf->flags);
+}
+
+Test(pte, attributes_are_spelled_as_the_manuals_say)
+{
+	for (size_t i = 0; i < NR(x86_64_attributes); i++)
+		check_x86(&x86_64_attributes[i]);
+	for (size_t i = 0; i < NR(arm_attributes); i++)
+		check_arm(&arm, &arm_attributes[i]);
+}
+
+/* The bytes of the registers of types: SDM table 12-10, Arm ARM MAIR_EL1. */
+Test(pte, the_registers_of_types_say_what_the_entries_mean)
+{
+	uint64_t power_on = UINT64_C(0x0007040600070406), changed;
+
+#define PAT(entry) (MMK_X86_64_PAT >> 8 * MMK_X86_64_PAT_##entry & 0xff)
+#define MAIR(attr) (MMK_AARCH64_MAIR >> 8 * MMK_AARCH64_ATTR_##attr & 0xff)
+	cr_assert_eq(PAT(WRITE_BACK), 6);
+	cr_assert_eq(PAT(THROUGH), 4);
+	cr_assert_eq(PAT(UNCACHED), 7);
+	cr_assert_eq(PAT(DEVICE), 0);
+	cr_assert_eq(PAT(COMBINING), 1);
+	changed = MMK_X86_64_PAT ^ power_on;
+	cr_assert_eq(changed & UINT32_MAX, 0, "entries of a fresh CPU");
+	/* Not programmed, combining memory is not cached either. */
+	power_on >>= 8 * MMK_X86_64_PAT_COMBINING;
+	cr_assert((power_on & 0xff) == 7 || (power_on & 0xff) == 0);
+	cr_assert_eq(MAIR(NORMAL), 0xff);
+	cr_assert_eq(MAIR(DEVICE), 0x04);
+	cr_assert_eq(MAIR(COMBINING), 0x44);
+	cr_assert_eq(MAIR(THROUGH), 0xbb);
+	cr_assert_eq(MAIR(UNCACHED), 0x44);
+	cr_assert_eq(MAIR(TAGGED), 0xf0);
+#undef PAT
+#undef MAIR
+}
+
+/* A CPU that has all that its architecture knows. */
+static struct mmk_pt_shape
+with_all(const struct mmk_pt_shape *shape)
+{
+	struct mmk_pt_shape all = *shape;
+	bool is_x86 = shape->arch == MMK_PT_ARCH_X86_64;
+
+	all.features |= MMK_PT_TYPES;
+	all.features |= is_x86 ? 0 : MMK_PT_GUARDED | MMK_PT_MTE;
+	all.nr_keys = is_x86 ? 16 : 8;
+	return all;
+}
+
 /*
- * For every set of flags: only the right to read may be added, and what is
- * granted is spelled the same way again.
+ * For every set of flags that can be expressed, at every level: only the right
+ * to read may be added, and what is granted is spelled the same way again.
  */
+static uint64_t
+check_every_set(const struct mmk_pt_shape *of, unsigned level)
+{
+	struct mmk_pt_shape shape = with_all(of);
+	mmk_pa pa = UINT64_C(0x0000040000000000); /* aligned for all */
+	uint64_t nr = 0;
+
+	for (unsigned i = 0; i < 6 * 16 * 0x800; i++) {
+		unsigned flags = i % 0x800 | MMK_PMAP_KEY(i / 0x800 % 16) |
+		    i / (0x800 * 16) * MMK_PMAP_DEVICE;
+		uint64_t pte;
+		unsigned back;
+
+		if (!mmk_pt_can_express(&shape, flags))
+			continue;
+		pte = mmk_pt_make_leaf(&shape, level, pa, flags);
+		back = mmk_pt_flags(&shape, level, pte);
+		if ((back & ~MMK_PROT_READ) != (flags & ~MMK_PROT_READ) ||
+		    (flags & MMK_PROT_READ & ~back) != 0 ||
+		    mmk_pt_pa(&shape, level, pte) != pa ||
+		    !mmk_pt_is_leaf(&shape, level, pte) ||
+		    mmk_pt_make_leaf(&shape, level, pa, back) != pte)
+			cr_assert(false, "level %u: 0x%x became 0x%x", level,
+			    flags, back);
+		nr++;
+	}
+	return nr;
+}
+
 Test(pte, every_set_of_flags_comes_back_with_at_most_read_added)
 {
-	const struct mmk_pt_shape *shapes[] = { &x86_64, &arm, &arm_soft };
+	const struct mmk_pt_shape *shapes[] = { &x86_64, &arm, &arm_soft,
+		&arm_16k, &arm_64k };
 
-	for (unsigned i = 0; i < 3 * (MMK_PMAP_ALL + 1); i++) {
-		const struct mmk_pt_shape *shape = shapes[i % 3];
-		bool is_x86 = shape->arch == MMK_PT_ARCH_X86_64;
-		unsigned flags = i / 3, back;
-		uint64_t pte, again;
+	for (unsigned i = 0; i < 5; i++)
+		for (unsigned level = 0; level < 3; level++)
+			cr_assert_gt(check_every_set(shapes[i], level), 10000);
+}
 
-		pte = is_x86 ? mmk_x86_64_make_leaf(shape, 0, PA, flags)
-		             : mmk_aarch64_make_leaf(shape, 0, PA, flags);
-		back = is_x86 ? mmk_x86_64_flags(shape, 0, pte)
-		              : mmk_aarch64_flags(shape, 0, pte);
-		again = is_x86 ? mmk_x86_64_make_leaf(shape, 0, PA, back)
-		               : mmk_aarch64_make_leaf(shape, 0, PA, back);
-		cr_assert_eq(back & ~MMK_PROT_READ, flags & ~MMK_PROT_READ,
-		    "0x%x became 0x%x", flags, back);
-		cr_assert((back & MMK_PROT_READ) >= (flags & MMK_PROT_READ));
-		cr_assert_eq(again, pte, "0x%x", flags);
+/* ---- what cannot be expressed --------------------------------------------- */
+
+/* One feature less, and what is then refused. */
+static const struct {
+	unsigned feature;
+	unsigned flags;
+} refusals[] = {
+	{ MMK_PT_NX, R },
+	{ MMK_PT_NX, RW | USER },
+	{ MMK_PT_GLOBAL, RX | MMK_PMAP_GLOBAL },
+	{ MMK_PT_TYPES, RX | MMK_PMAP_COMBINING },
+	{ MMK_PT_TYPES, RX | MMK_PMAP_THROUGH },
+	{ MMK_PT_TYPES, RX | MMK_PMAP_UNCACHED },
+	{ MMK_PT_TYPES, RX | MMK_PMAP_TAGGED },
+	{ MMK_PT_MTE, RX | MMK_PMAP_TAGGED },
+	{ MMK_PT_GUARDED, RX | MMK_PMAP_GUARDED },
+};
+
+Test(pte, what_a_feature_gives_cannot_be_expressed_without_it)
+{
+	struct mmk_pt_shape all = with_all(&arm);
+
+	for (size_t i = 0; i < NR(refusals); i++) {
+		struct mmk_pt_shape less = all;
+
+		less.features &= (uint8_t)~refusals[i].feature;
+		cr_assert(mmk_pt_can_express(&all, refusals[i].flags));
+		cr_assert(!mmk_pt_can_express(&less, refusals[i].flags),
+		    "%zu", i);
+		cr_assert(mmk_pt_can_express(&less, RX | USER));
+		cr_assert(mmk_pt_can_express(&less, RX | MMK_PMAP_DEVICE));
 	}
+}
+
+Test(pte, keys_are_as_many_as_there_are_and_a_users)
+{
+	struct mmk_pt_shape x86 = with_all(&x86_64), arm8 = with_all(&arm);
+
+	cr_assert(mmk_pt_can_express(&x86, R | USER | MMK_PMAP_KEY(15)));
+	cr_assert(mmk_pt_can_express(&arm8, R | USER | MMK_PMAP_KEY(7)));
+	cr_assert(!mmk_pt_can_express(&arm8, R | USER | MMK_PMAP_KEY(8)));
+	cr_assert(!mmk_pt_can_express(&x86, R | MMK_PMAP_KEY(1)));
+	x86.nr_keys = 0;
+	cr_assert(!mmk_pt_can_express(&x86, R | USER | MMK_PMAP_KEY(1)));
+	cr_assert(mmk_pt_can_express(&x86, R | USER | MMK_PMAP_KEY(0)));
+}
+
+Test(pte, what_is_global_is_the_kernels)
+{
+	cr_assert(mmk_pt_can_express(&x86_64, R | MMK_PMAP_GLOBAL));
+	cr_assert(!mmk_pt_can_express(&x86_64, R | USER | MMK_PMAP_GLOBAL));
+	cr_assert(!mmk_pt_can_express(&arm, R | USER | MMK_PMAP_GLOBAL));
+}
+
+Test(pte, flags_and_types_that_are_none_cannot_be_expressed)
+{
+	struct mmk_pt_shape all = with_all(&arm);
+
+	for (unsigned bit = 0; bit < 32; bit++)
+		if ((MMK_PMAP_ALL >> bit & 1) == 0)
+			cr_assert(!mmk_pt_can_express(&all, RX | 1u << bit));
+	cr_assert(!mmk_pt_can_express(&all, RX | 6 * MMK_PMAP_DEVICE));
+	cr_assert(!mmk_pt_can_express(&all, RX | 7 * MMK_PMAP_DEVICE));
+}
+
+Test(pte, a_shape_with_what_its_entries_have_no_place_for_is_not_known)
+{
+	struct mmk_pt_shape x86 = with_all(&x86_64), arm8 = with_all(&arm);
+
+	cr_assert(mmk_x86_64_is_known(&x86));
+	cr_assert(mmk_aarch64_is_known(&arm8));
+	x86.nr_keys = 17;
+	arm8.nr_keys = 9;
+	cr_assert(!mmk_x86_64_is_known(&x86));
+	cr_assert(!mmk_aarch64_is_known(&arm8));
+	x86 = with_all(&x86_64);
+	x86.features |= MMK_PT_GUARDED;
+	cr_assert(!mmk_x86_64_is_known(&x86));
+	x86 = with_all(&x86_64);
+	x86.features |= MMK_PT_MTE;
+	cr_assert(!mmk_x86_64_is_known(&x86));
 }
 
 Test(pte, addresses_end_where_the_lower_half_ends)

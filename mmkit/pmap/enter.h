@@ -42,8 +42,9 @@ MMK_BEGIN_DECLS
  * locks    takes bucket, pmap. None above VM held; none above MAP if a large
  *          leaf may be there: it waits, or splits it.
  * errors   MMK_ERR_NOMEM: a table or an entry of the reverse map.
- *          MMK_ERR_INVAL: unaligned, beyond the widths, unknown flags, or no
- *          permission at all. MMK_ERR_LIMIT: the frame has 2^31 translated
+ *          MMK_ERR_INVAL: unaligned, beyond the widths, no permission at all,
+ *          flags that this CPU cannot express (mmk_pt_can_express), or global
+ *          where the pmap has a tag. MMK_ERR_LIMIT: the frame has 2^31 translated
  *          pages. Nothing changed by any, but that a large leaf may be split.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_pmap_enter(struct mmk_pmap *pmap,
@@ -85,16 +86,24 @@ struct mmk__enter {
 };
 
 #define MMK__ENTER_RIGHTS (MMK_PROT_ALL | MMK_PMAP_USER)
+/* With another of these an access may be refused, or may go where it did not. */
+#define MMK__ENTER_JUDGES (MMK_PMAP_KEY_MASK | MMK_PMAP_GUARDED)
 #define MMK__ENTER_CHANGEABLE \
-	(MMK__ENTER_RIGHTS | MMK_PMAP_WIRED | MMK_PMAP_SOFT)
+	(MMK__ENTER_RIGHTS | MMK__ENTER_JUDGES | MMK_PMAP_WIRED | MMK_PMAP_SOFT)
+/* What a leaf keeps until it is emptied and flushed. */
+#define MMK__ENTER_KIND (MMK_PMAP_TYPE | MMK_PMAP_GLOBAL | MMK_PMAP_UNTRACKED)
 
+/* With a tag a translation is of one space only: it cannot be global. */
 MMK_PRIVATE bool
-mmk__enter_is_valid(const struct mmk_pt_shape *shape, mmk_va va, mmk_pa pa,
+mmk__enter_is_valid(const struct mmk_pmap *pmap, mmk_va va, mmk_pa pa,
     unsigned flags)
 {
+	const struct mmk_pt_shape *shape = &pmap->sys->shape;
+
 	return mmk_is_page_aligned(va) && va < mmk_pt_va_limit(shape) &&
 	    mmk_is_page_aligned(pa) && pa >> shape->pa_bits == 0 &&
-	    (flags & ~MMK_PMAP_ALL) == 0 && (flags & MMK_PROT_ALL) != 0;
+	    (flags & MMK_PROT_ALL) != 0 && mmk_pt_can_express(shape, flags) &&
+	    ((flags & MMK_PMAP_GLOBAL) == 0 || pmap->tag == 0);
 }
 
 /* Move the count of wired pages from a leaf's old flags to its new ones. */
@@ -188,6 +197,8 @@ mmk__enter_fill(struct mmk__enter *enter, struct mmk__path *path)
 		mmk__path_table(pmap, path)->mapped++;
 	enter->holds_place = false;
 	pmap->nr_pages += nr_pages;
+	if ((enter->flags & MMK_PMAP_GLOBAL) != 0)
+		MMKIT_ATOMIC_STORE(&pmap->has_global, 1u);
 	mmk__pmap_count_wired(pmap, enter->level, 0, enter->flags);
 	for (; enter->reserve != 0; pmap->nr_reserved++)
 		mmk__tables_push(pmap->sys, &pmap->reserve,
@@ -216,7 +227,6 @@ mmk__enter_same(struct mmk__enter *enter, const struct mmk__path *path)
 	struct mmk_pmap *pmap = enter->pmap;
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
 	unsigned take = MMK__ENTER_CHANGEABLE & ~enter->flags;
-	unsigned kind = MMK_PMAP_DEVICE | MMK_PMAP_UNTRACKED;
 	uint64_t *slot = path->slots[path->level];
 	uint64_t pte = MMKIT_ATOMIC_LOAD(slot);
 	unsigned old = mmk_pt_flags(shape, path->level, pte);
@@ -225,7 +235,7 @@ mmk__enter_same(struct mmk__enter *enter, const struct mmk__path *path)
 	        (old & ~take) | enter->flags));
 
 	if (mmk__path_pa(shape, path, pte) != enter->pa ||
-	    ((old ^ enter->flags) & kind) != 0)
+	    ((old ^ enter->flags) & MMK__ENTER_KIND) != 0)
 		return MMK_ERR_EXIST;
 	if (path->level != enter->level &&
 	    ((old ^ now) & MMK__ENTER_CHANGEABLE) != 0)
@@ -311,7 +321,8 @@ mmk__enter_try(struct mmk__enter *enter)
 		mmk__path_split(pmap, &path, bucket);
 	}
 	mmk__pmap_unlock(pmap, bucket);
-	if ((enter->had & ~enter->has & MMK__ENTER_RIGHTS) != 0)
+	if ((enter->had & ~enter->has & MMK__ENTER_RIGHTS) != 0 ||
+	    ((enter->had ^ enter->has) & MMK__ENTER_JUDGES) != 0)
 		mmk__flush(pmap, enter->va, enter->va +
 		    mmk__pt_span(&pmap->sys->shape, enter->level));
 	else if (enter->had != enter->has)
@@ -379,7 +390,7 @@ mmk_pmap_enter(struct mmk_pmap *pmap, mmk_va va, mmk_pa pa, unsigned flags)
 	struct mmk__enter enter = { pmap, va, pa, flags, 0, 0, 0, false, false,
 		0, NULL, NULL };
 
-	if (!mmk__enter_is_valid(&sys->shape, va, pa, flags))
+	if (!mmk__enter_is_valid(pmap, va, pa, flags))
 		return MMK_ERR_INVAL;
 	enter.frame = mmk__rmap_frame(sys, pa, flags);
 	if (enter.frame == NULL)
@@ -594,8 +605,7 @@ mmk_pmap_enter_run(struct mmk_pmap *pmap, mmk_va va, mmk_pa pa,
 	while (nr_done < nr_pages) {
 		uint64_t nr = 0;
 
-		if (!mmk__enter_is_valid(&pmap->sys->shape, run.va, run.pa,
-		        flags))
+		if (!mmk__enter_is_valid(pmap, run.va, run.pa, flags))
 			err = MMK_ERR_INVAL;
 		else
 			err = mmk__enter_some(&run, nr_pages - nr_done, &nr);

@@ -104,7 +104,7 @@ MMK_API void mmk_pmap_remove(struct mmk_pmap *pmap, mmk_va start_va,
  * mmk_pmap_protect: leave only the rights that are also in `prot`.
  *
  * Never raises. A translation with no right left is removed; so MMK_PROT_NONE
- * removes all. Same locks.
+ * removes all, and so does what this CPU cannot express. Same locks.
  */
 MMK_API void mmk_pmap_protect(struct mmk_pmap *pmap, mmk_va start_va,
     mmk_va end_va, unsigned prot, struct mmk_gather *gather);
@@ -125,7 +125,8 @@ MMK_API void mmk_pmap_kremove(struct mmk_pmap *pmap, mmk_va va,
 
 /*
  * mmk_pmap_collect: forget all translations in the range that are not wired and
- * have no flag of `keep`: MMK_PMAP_SOFT, MMK_PMAP_UNTRACKED, MMK_PMAP_DEVICE.
+ * have no flag of `keep`: MMK_PMAP_SOFT, MMK_PMAP_UNTRACKED, MMK_PMAP_TYPE (no
+ * memory but write-back).
  * They come back by faults; what they took of tables is the machine's again.
  * A large leaf goes if all of it is in the range. Same locks as remove.
  */
@@ -202,7 +203,8 @@ mmk_pmap_sys_init(struct mmk_pmap_sys *sys, struct mmk_phys *phys,
 	if (shape->va_bits <= shape->page_shift ||
 	    shape->va_bits > table_bits || shape->va_bits > 63 ||
 	    shape->pa_bits <= shape->page_shift || shape->pa_bits > 52 ||
-	    shape->tag_bits > 16 || !mmk_pt_is_known(shape))
+	    shape->tag_bits > 16 || shape->nr_keys > 16 ||
+	    !mmk_pt_is_known(shape))
 		return MMK_ERR_INVAL;
 	sys->phys = phys;
 	sys->shape = *shape;
@@ -253,6 +255,7 @@ mmk_pmap_init(struct mmk_pmap *pmap, struct mmk_pmap_sys *sys, void *owner)
 	pmap->is_changing = 0;
 	pmap->nr_flushing = 0;
 	pmap->nr_gathers = 0;
+	pmap->has_global = 0;
 	pmap->owner = owner;
 	MMKIT_LOCK_INIT(&pmap->lock, "pmap", MMK_RANK_PMAP);
 	return MMK_OK;
@@ -388,7 +391,7 @@ mmk_pmap_collect(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va,
 {
 	mmk__assert_range(start_va, end_va);
 	MMK_ASSERT((keep & ~(MMK_PMAP_SOFT | MMK_PMAP_UNTRACKED |
-	                MMK_PMAP_DEVICE)) == 0);
+	                MMK_PMAP_TYPE)) == 0);
 	mmk__remove_range(pmap, start_va, end_va, keep | MMK_PMAP_WIRED, gather);
 }
 #endif
@@ -479,7 +482,7 @@ mmk_pmap_protect(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va,
 	mmk_va va = start_va;
 
 	MMK_ASSERT((prot & ~MMK_PROT_ALL) == 0);
-	if (prot == MMK_PROT_NONE) {
+	if (prot == MMK_PROT_NONE || !mmk_pt_can_express(shape, prot)) {
 		mmk_pmap_remove(pmap, start_va, end_va, gather);
 		return;
 	}

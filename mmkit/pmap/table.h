@@ -43,12 +43,38 @@
 /* Flags of a translation: MMK_PROT_* in bits 0-2, and these. */
 #define MMK_PMAP_USER 0x08u      /* user mode may use it */
 #define MMK_PMAP_WIRED 0x10u     /* may not be forgotten */
-#define MMK_PMAP_DEVICE 0x20u    /* device memory: uncached, ordered */
+#define MMK_PMAP_GUARDED 0x20u   /* branches land on landing pads only (BTI) */
 #define MMK_PMAP_UNTRACKED 0x40u /* not in the reverse map; foreign: implied */
 #define MMK_PMAP_SOFT 0x80u      /* one bit for vm/: kept, never looked at */
 #define MMK_PMAP_ACCESSED 0x100u
 #define MMK_PMAP_MODIFIED 0x200u
-#define MMK_PMAP_ALL 0x3ffu
+#define MMK_PMAP_GLOBAL 0x400u /* the kernel's, the same in every space */
+
+/* A field of the flags: the protection key of a user's page; 0 is no key. */
+#define MMK_PMAP_KEY_MASK 0xf0000u
+#define MMK_PMAP_KEY(key) ((unsigned)(key) << 16 & MMK_PMAP_KEY_MASK)
+#define MMK_PMAP_KEY_OF(flags) (((flags) & MMK_PMAP_KEY_MASK) >> 16)
+
+/* Another, one of these: what kind of memory is there. */
+#define MMK_PMAP_TYPE 0x700000u
+#define MMK_PMAP_WRITE_BACK 0u       /* RAM: cached */
+#define MMK_PMAP_DEVICE 0x100000u    /* registers: each access, in order */
+#define MMK_PMAP_COMBINING 0x200000u /* not cached, stores may be gathered */
+#define MMK_PMAP_THROUGH 0x300000u   /* loads cached, stores go to memory */
+#define MMK_PMAP_UNCACHED 0x400000u  /* memory that no cache holds */
+#define MMK_PMAP_TAGGED 0x500000u    /* as write-back, with tags (MTE) */
+
+#define MMK_PMAP_ALL 0x7f07ffu
+
+/*
+ * shape->features: what this CPU has, and the kernel has turned on, beyond what
+ * every one can express: see mmk_pt_can_express.
+ */
+#define MMK_PT_NX 1u      /* pages that are not for execution */
+#define MMK_PT_GLOBAL 2u  /* MMK_PMAP_GLOBAL */
+#define MMK_PT_TYPES 4u   /* every type: their register has the port's value */
+#define MMK_PT_GUARDED 8u /* MMK_PMAP_GUARDED */
+#define MMK_PT_MTE 0x10u  /* MMK_PMAP_TAGGED, with MMK_PT_TYPES */
 
 #define MMK_PT_LEVELS_MAX 5
 /* Locks of the reverse map; a run of 16 frames shares one. A power of two. */
@@ -69,7 +95,32 @@ struct mmk_pt_shape {
 	                         * pages, no superpages */
 	uint8_t tag_bits; /* of an address space's tag in the TLBs; 0: they have
 	                   * none, or the kernel has not turned them on */
+	uint8_t features; /* MMK_PT_* */
+	uint8_t nr_keys;  /* of protection keys; 0: none, or not turned on */
 };
+
+/*
+ * mmk_pt_can_express: can a translation be all that `flags` ask? If not, who
+ * enters it is refused, and never given something weaker. The exception is in
+ * the contract: "at least these rights", so READ may come with the others.
+ */
+static inline bool
+mmk_pt_can_express(const struct mmk_pt_shape *shape, unsigned flags)
+{
+	bool is_user = (flags & MMK_PMAP_USER) != 0;
+	unsigned type = flags & MMK_PMAP_TYPE;
+	unsigned key = MMK_PMAP_KEY_OF(flags);
+	unsigned needed = (flags & MMK_PROT_EXEC) != 0 ? 0 : MMK_PT_NX;
+
+	needed |= (flags & MMK_PMAP_GLOBAL) != 0 ? MMK_PT_GLOBAL : 0;
+	needed |= (flags & MMK_PMAP_GUARDED) != 0 ? MMK_PT_GUARDED : 0;
+	needed |= type > MMK_PMAP_DEVICE ? MMK_PT_TYPES : 0;
+	needed |= type == MMK_PMAP_TAGGED ? MMK_PT_MTE : 0;
+	return (flags & ~MMK_PMAP_ALL) == 0 && type <= MMK_PMAP_TAGGED &&
+	    (needed & ~(unsigned)shape->features) == 0 &&
+	    (key == 0 || (key < shape->nr_keys && is_user)) &&
+	    ((flags & MMK_PMAP_GLOBAL) == 0 || !is_user);
+}
 
 /*
  * A backend defines, as macros or static inline functions; `shape` is a
@@ -160,6 +211,8 @@ struct mmk_pmap {
 	uint32_t is_changing;     /* [L] atomic: a leaf is split or joined */
 	uint32_t nr_flushing;     /* [a] page operations that will flush it */
 	uint32_t nr_gathers;      /* [a] gathers that will */
+	uint32_t has_global;      /* [a] a global leaf was entered: what drops a
+	                           * space from a TLB may not reach it */
 	const struct mmk_slab_payer *payer; /* [I] of tables; NULL: nobody */
 	void *owner;              /* [I] the kernel's own word */
 	MMKIT_LOCK_T lock;

@@ -120,8 +120,10 @@ mmk__fault_enter(struct mmk__fault *fault, mmk_pa pa, bool may_write,
 		return mmk__fault_leave(fault, MMK__FAULT_UNMAP);
 	if ((fault->entry->lower.object->flags & MMK_OBJECT_DEVICE) != 0)
 		flags |= MMK_PMAP_DEVICE;
+	else
+		flags |= fault->map->pmap_flags & MMK_PMAP_TYPE;
 	return mmk_pmap_enter(&fault->map->pmap, fault->va, pa,
-	    prot | flags | fault->map->pmap_flags);
+	    prot | flags | (fault->map->pmap_flags & ~MMK_PMAP_TYPE));
 }
 
 /* Is the anon's page here? If not, arrange for it and answer false. */

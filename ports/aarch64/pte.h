@@ -5,8 +5,8 @@
  * WHAT    How one descriptor of VMSAv8-64 stage 1 is spelled, for granules of
  *         4K, 16K and 64K. No instruction and no state.
  *
- *           63..59 58..55   54  53  52   51  50..48 47..12
- *           (free) software UXN PXN (cg) DBM 0      address
+ *           63 62..60 59..55   54  53  52   51  50 49..48 47..12
+ *           0  key    software UXN PXN (cg) DBM GP 0      address
  *
  *           11 10 9..8 7..6 5  4..2 1..0
  *           nG AF SH   AP   NS attr type
@@ -25,14 +25,17 @@
  *         Execute only  user: AP[1] = 0 with UXN = 0. Elsewhere, and with
  *                       write, read is granted too.
  *
- *         nG is always set: a translation belongs to one pmap.
+ *         nG is set but in a kernel's global translation. `attr` is the index
+ *         of the memory type in MAIR_EL1. GP: guarded (FEAT_BTI). The key is
+ *         the index into POR_EL0 (FEAT_S1POE): 3 bits.
  *
  * LAYER   a backend's part; included by mmkit/pmap/table.h through
  *         mmkit_pmap.h, once the shape and the flags are known.
  * LOCKS   none
  * COST    a few instructions each
- * SOURCE  Arm ARM, DDI 0487, D8.3 (descriptors), D8.4 (permissions), D8.5
- *         (access flag and dirty state).
+ * SOURCE  Arm ARM, DDI 0487, D8.3 (descriptors), D8.4 (permissions, overlays),
+ *         D8.5 (access flag and dirty state), D8.6 (memory types), D19.2.103
+ *         (MAIR_EL1).
  */
 #ifndef MMKIT_AARCH64_PTE_H
 #define MMKIT_AARCH64_PTE_H
@@ -45,22 +48,39 @@
 
 /*
  * Initializers of struct mmk_pt_shape, with and without FEAT_HAFDBS. Blocks of
- * 2 MiB and 1 GiB, with 16K of 32 MiB, with 64K of 512 MiB.
+ * 2 MiB and 1 GiB, with 16K of 32 MiB, with 64K of 512 MiB. A kernel whose
+ * MAIR_EL1 is MMK_AARCH64_MAIR adds MMK_PT_TYPES to features, with FEAT_BTI
+ * MMK_PT_GUARDED, with FEAT_MTE2 MMK_PT_MTE; and nr_keys is 8 if it has set
+ * TCR2_EL1.E0POE.
  */
+#define MMK_AARCH64_FEATURES (MMK_PT_NX | MMK_PT_GLOBAL)
 #define MMK_AARCH64_SHAPE \
-	{ 4, 12, 48, 48, true, true, MMK_PT_ARCH_AARCH64, 2, 0 }
+	{ 4, 12, 48, 48, true, true, MMK_PT_ARCH_AARCH64, 2, 0, \
+		MMK_AARCH64_FEATURES, 0 }
 #define MMK_AARCH64_SHAPE_SOFT \
-	{ 4, 12, 48, 48, false, false, MMK_PT_ARCH_AARCH64, 2, 0 }
+	{ 4, 12, 48, 48, false, false, MMK_PT_ARCH_AARCH64, 2, 0, \
+		MMK_AARCH64_FEATURES, 0 }
 #define MMK_AARCH64_SHAPE_16K \
-	{ 4, 14, 48, 48, true, true, MMK_PT_ARCH_AARCH64, 1, 0 }
+	{ 4, 14, 48, 48, true, true, MMK_PT_ARCH_AARCH64, 1, 0, \
+		MMK_AARCH64_FEATURES, 0 }
 #define MMK_AARCH64_SHAPE_64K \
-	{ 3, 16, 48, 52, true, true, MMK_PT_ARCH_AARCH64, 1, 0 }
+	{ 3, 16, 48, 52, true, true, MMK_PT_ARCH_AARCH64, 1, 0, \
+		MMK_AARCH64_FEATURES, 0 }
 
-/* The entries of MAIR_EL1 used, and its value if the kernel has no other. */
+/*
+ * The entries of MAIR_EL1 used, and its value if the kernel has no other. Of one
+ * that has not MMK_PT_TYPES in its shape the first two matter only.
+ */
 #ifndef MMK_AARCH64_ATTR_NORMAL
 #define MMK_AARCH64_ATTR_NORMAL 0 /* write-back, allocating */
 #define MMK_AARCH64_ATTR_DEVICE 1 /* Device-nGnRE */
-#define MMK_AARCH64_MAIR ((uint64_t)0x04ff)
+#define MMK_AARCH64_MAIR ((uint64_t)0x0000f044bb4404ff)
+#endif
+#ifndef MMK_AARCH64_ATTR_COMBINING
+#define MMK_AARCH64_ATTR_COMBINING 2 /* Normal, not cached */
+#define MMK_AARCH64_ATTR_THROUGH 3   /* write-through, allocating */
+#define MMK_AARCH64_ATTR_UNCACHED 4  /* the same as 2, to be told from it */
+#define MMK_AARCH64_ATTR_TAGGED 5    /* write-back, with tags */
 #endif
 
 #define MMK_AARCH64_VALID ((uint64_t)1 << 0)
@@ -72,6 +92,7 @@
 #define MMK_AARCH64_INNER ((uint64_t)3 << 8)
 #define MMK_AARCH64_AF ((uint64_t)1 << 10)
 #define MMK_AARCH64_NG ((uint64_t)1 << 11)
+#define MMK_AARCH64_GP ((uint64_t)1 << 50)
 #define MMK_AARCH64_DBM ((uint64_t)1 << 51)
 #define MMK_AARCH64_PXN ((uint64_t)1 << 53)
 #define MMK_AARCH64_UXN ((uint64_t)1 << 54)
@@ -80,12 +101,14 @@
 #define MMK_AARCH64_UNTRACKED ((uint64_t)1 << 57)
 #define MMK_AARCH64_SOFT ((uint64_t)1 << 58)
 #define MMK_AARCH64_MAY_WRITE ((uint64_t)1 << 59) /* without DBM */
+#define MMK_AARCH64_KEY_SHIFT 60
 
 /* Addresses above 48 bits have a place in entries of the 64K granule only. */
 static inline bool
 mmk_aarch64_is_known(const struct mmk_pt_shape *shape)
 {
-	return shape->pa_bits <= 48 || shape->page_shift == 16;
+	return shape->nr_keys <= 8 &&
+	    (shape->pa_bits <= 48 || shape->page_shift == 16);
 }
 
 /* TTBR0_EL1's half. */
@@ -133,22 +156,60 @@ mmk_aarch64_rights(const struct mmk_pt_shape *shape, unsigned flags)
 	return bits;
 }
 
+/* The entry of MAIR_EL1 for a memory type; of one that is not known, Device. */
+static inline unsigned
+mmk_aarch64_attr_of(unsigned type)
+{
+	switch (type) {
+	case MMK_PMAP_WRITE_BACK: return MMK_AARCH64_ATTR_NORMAL;
+	case MMK_PMAP_COMBINING: return MMK_AARCH64_ATTR_COMBINING;
+	case MMK_PMAP_THROUGH: return MMK_AARCH64_ATTR_THROUGH;
+	case MMK_PMAP_UNCACHED: return MMK_AARCH64_ATTR_UNCACHED;
+	case MMK_PMAP_TAGGED: return MMK_AARCH64_ATTR_TAGGED;
+	default: return MMK_AARCH64_ATTR_DEVICE;
+	}
+}
+
+static inline unsigned
+mmk_aarch64_type(uint64_t pte)
+{
+	unsigned attr = (unsigned)((pte & MMK_AARCH64_ATTR_MASK) >> 2);
+
+	for (unsigned type = 0; type <= MMK_PMAP_TAGGED;
+	     type += MMK_PMAP_DEVICE)
+		if (mmk_aarch64_attr_of(type) == attr)
+			return type;
+	return MMK_PMAP_DEVICE;
+}
+
+/* What is neither address nor right: type, key, and so on. */
+static inline uint64_t
+mmk_aarch64_attributes(const struct mmk_pt_shape *shape, unsigned flags)
+{
+	unsigned type = flags & MMK_PMAP_TYPE;
+	uint64_t bits = MMK_AARCH64_ATTR(mmk_aarch64_attr_of(type));
+
+	(void)shape;
+	bits |= type == MMK_PMAP_DEVICE ? 0 : MMK_AARCH64_INNER;
+	bits |= (flags & MMK_PMAP_GLOBAL) != 0 ? 0 : MMK_AARCH64_NG;
+	bits |= (flags & MMK_PMAP_GUARDED) != 0 ? MMK_AARCH64_GP : 0;
+	bits |= (uint64_t)(MMK_PMAP_KEY_OF(flags) & 7) << MMK_AARCH64_KEY_SHIFT;
+	bits |= (flags & MMK_PMAP_WIRED) != 0 ? MMK_AARCH64_WIRED : 0;
+	bits |= (flags & MMK_PMAP_UNTRACKED) != 0 ? MMK_AARCH64_UNTRACKED : 0;
+	bits |= (flags & MMK_PMAP_SOFT) != 0 ? MMK_AARCH64_SOFT : 0;
+	return bits;
+}
+
 static inline uint64_t
 mmk_aarch64_make_leaf(const struct mmk_pt_shape *shape, unsigned level,
     mmk_pa pa, unsigned flags)
 {
-	uint64_t pte = MMK_AARCH64_VALID | MMK_AARCH64_NG;
+	uint64_t pte = MMK_AARCH64_VALID | mmk_aarch64_attributes(shape, flags);
 
 	pte |= level == 0 ? MMK_AARCH64_TABLE : 0;
 	pte |= mmk_aarch64_pa_field(shape, pa);
 	pte |= mmk_aarch64_rights(shape, flags);
-	pte |= (flags & MMK_PMAP_DEVICE) != 0
-	    ? MMK_AARCH64_ATTR(MMK_AARCH64_ATTR_DEVICE)
-	    : MMK_AARCH64_ATTR(MMK_AARCH64_ATTR_NORMAL) | MMK_AARCH64_INNER;
 	pte |= (flags & MMK_PMAP_ACCESSED) != 0 ? MMK_AARCH64_AF : 0;
-	pte |= (flags & MMK_PMAP_WIRED) != 0 ? MMK_AARCH64_WIRED : 0;
-	pte |= (flags & MMK_PMAP_UNTRACKED) != 0 ? MMK_AARCH64_UNTRACKED : 0;
-	pte |= (flags & MMK_PMAP_SOFT) != 0 ? MMK_AARCH64_SOFT : 0;
 	return pte;
 }
 
@@ -194,6 +255,21 @@ mmk_aarch64_pa(const struct mmk_pt_shape *shape, unsigned level, uint64_t pte)
 	return pa;
 }
 
+/* The inverse of mmk_aarch64_attributes. */
+static inline unsigned
+mmk_aarch64_flags_of_attributes(uint64_t pte)
+{
+	unsigned flags = mmk_aarch64_type(pte);
+
+	flags |= (pte & MMK_AARCH64_NG) != 0 ? 0 : MMK_PMAP_GLOBAL;
+	flags |= (pte & MMK_AARCH64_GP) != 0 ? MMK_PMAP_GUARDED : 0;
+	flags |= MMK_PMAP_KEY(pte >> MMK_AARCH64_KEY_SHIFT & 7);
+	flags |= (pte & MMK_AARCH64_WIRED) != 0 ? MMK_PMAP_WIRED : 0;
+	flags |= (pte & MMK_AARCH64_UNTRACKED) != 0 ? MMK_PMAP_UNTRACKED : 0;
+	flags |= (pte & MMK_AARCH64_SOFT) != 0 ? MMK_PMAP_SOFT : 0;
+	return flags;
+}
+
 static inline unsigned
 mmk_aarch64_flags(const struct mmk_pt_shape *shape, unsigned level,
     uint64_t pte)
@@ -204,22 +280,15 @@ mmk_aarch64_flags(const struct mmk_pt_shape *shape, unsigned level,
 	bool is_modified = (pte & MMK_AARCH64_DIRTY) != 0 ||
 	    (may_write && (pte & MMK_AARCH64_RO) == 0);
 	uint64_t never = is_user ? MMK_AARCH64_UXN : MMK_AARCH64_PXN;
-	unsigned flags = 0;
+	unsigned flags = mmk_aarch64_flags_of_attributes(pte);
 
 	(void)level;
 	flags |= !is_user || (pte & MMK_AARCH64_EL0) != 0 ? MMK_PROT_READ : 0;
 	flags |= may_write ? MMK_PROT_WRITE : 0;
 	flags |= (pte & never) != 0 ? 0 : MMK_PROT_EXEC;
 	flags |= is_user ? MMK_PMAP_USER : 0;
-	flags |= (pte & MMK_AARCH64_ATTR_MASK) ==
-	        MMK_AARCH64_ATTR(MMK_AARCH64_ATTR_DEVICE)
-	    ? MMK_PMAP_DEVICE
-	    : 0;
 	flags |= (pte & MMK_AARCH64_AF) != 0 ? MMK_PMAP_ACCESSED : 0;
 	flags |= is_modified ? MMK_PMAP_MODIFIED : 0;
-	flags |= (pte & MMK_AARCH64_WIRED) != 0 ? MMK_PMAP_WIRED : 0;
-	flags |= (pte & MMK_AARCH64_UNTRACKED) != 0 ? MMK_PMAP_UNTRACKED : 0;
-	flags |= (pte & MMK_AARCH64_SOFT) != 0 ? MMK_PMAP_SOFT : 0;
 	return flags;
 }
 

@@ -35,7 +35,8 @@ mmk_sim_va_limit(const struct mmk_pt_shape *shape)
 static inline bool
 mmk_sim_is_known(const struct mmk_pt_shape *shape)
 {
-	return sim_pt_is_x86_64(shape) || mmk_aarch64_is_known(shape);
+	return sim_pt_is_x86_64(shape) ? mmk_x86_64_is_known(shape)
+	                               : mmk_aarch64_is_known(shape);
 }
 #define mmk_pt_is_known mmk_sim_is_known
 

@@ -30,6 +30,9 @@ sim_shape_boot(void)
 	shape.arch = (uint8_t)config->arch;
 	shape.leaf_level_max = MMK_PAGE_SHIFT == 12 ? 2 : 1;
 	shape.tag_bits = (uint8_t)config->tag_bits;
+	shape.features = MMK_PT_NX | MMK_PT_GLOBAL | MMK_PT_TYPES |
+	    (is_x86_64 ? 0 : MMK_PT_GUARDED | MMK_PT_MTE);
+	shape.nr_keys = is_x86_64 ? 16 : 8;
 	whole_ram.start_pa = config->base_pa;
 	whole_ram.end_pa = config->base_pa + config->ram_bytes;
 }

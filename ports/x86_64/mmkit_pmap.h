@@ -36,6 +36,7 @@
 #define mmk_pt_pa mmk_x86_64_pa
 #define mmk_pt_flags mmk_x86_64_flags
 #define mmk_pt_va_limit mmk_x86_64_va_limit
+#define mmk_pt_is_known mmk_x86_64_is_known
 
 /* Stores are seen in order, and a faulting entry is never cached (4.10.2.3). */
 #define mmk_pt_published(pmap) ((void)(pmap))

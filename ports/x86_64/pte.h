@@ -6,19 +6,19 @@
  *         instruction and no state: these functions run anywhere.
  *
  *           63  62..59 58..52 51..12   11..9    8 7  6 5 4   3   2 1 0
- *           NX  (key)  (free) address  software G PS D A PCD PWT U W P
+ *           NX  key    (free) address  software G PS D A PCD PWT U W P
  *
  *         Bits 9, 10, 11, which the processor ignores, hold wired, untracked
- *         and soft. Device memory is PCD | PWT: entry 3 of the PAT, uncached
- *         unless the kernel has reprogrammed it. Every present entry can be
- *         read, so write or execute without read is granted with read. G is
- *         never set: a translation belongs to one pmap.
+ *         and soft. PAT, PCD, PWT are the index of the memory type in IA32_PAT;
+ *         PAT is bit 7 of a page, and bit 12 of a larger leaf, whose bit 7 is
+ *         PS. Every present entry can be read, so write or execute without
+ *         read is granted with read.
  *
  * LAYER   a backend's part; included by mmkit/pmap/table.h through
  *         mmkit_pmap.h, once the shape and the flags are known.
  * LOCKS   none
  * COST    a few instructions each
- * SOURCE  Intel SDM vol. 3A, chapter 4, tables 4-15 to 4-20.
+ * SOURCE  Intel SDM vol. 3A, chapter 4, tables 4-15 to 4-20; 12.12 (the PAT).
  */
 #ifndef MMKIT_X86_64_PTE_H
 #define MMKIT_X86_64_PTE_H
@@ -32,12 +32,32 @@
 /*
  * Initializers of struct mmk_pt_shape. pa_bits is CPUID 80000008H, EAX[7:0].
  * Leaves of 2 MiB; where CPUID 80000001H, EDX[26] is set, leaf_level_max may be
- * 2: leaves of 1 GiB.
+ * 2: leaves of 1 GiB. A kernel that has set IA32_PAT adds MMK_PT_TYPES to
+ * features, and nr_keys is 16 if it has set CR4.PKE. Of a CPU without EFER.NXE
+ * it takes away MMK_PT_NX.
  */
-#define MMK_X86_64_SHAPE \
-	{ 4, 12, 48, 52, true, true, MMK_PT_ARCH_X86_64, 1, 0 }
-#define MMK_X86_64_SHAPE_LA57 \
-	{ 5, 12, 57, 52, true, true, MMK_PT_ARCH_X86_64, 1, 0 }
+#define MMK_X86_64_FEATURES (MMK_PT_NX | MMK_PT_GLOBAL)
+#define MMK_X86_64_SHAPE                                           \
+	{ 4, 12, 48, 52, true, true, MMK_PT_ARCH_X86_64, 1, 0,     \
+		MMK_X86_64_FEATURES, 0 }
+#define MMK_X86_64_SHAPE_LA57                                      \
+	{ 5, 12, 57, 52, true, true, MMK_PT_ARCH_X86_64, 1, 0,     \
+		MMK_X86_64_FEATURES, 0 }
+
+/*
+ * The value of IA32_PAT (MSR 277H), and the entries used of it. Entries 0 to 5
+ * and 7 are as at power-on. Entry 6 is UC- there: where the kernel has not set
+ * it, combining memory is slow, but nothing is cached that should not be. A
+ * kernel with another value defines all of these.
+ */
+#ifndef MMK_X86_64_PAT
+#define MMK_X86_64_PAT ((uint64_t)0x0001040600070406)
+#define MMK_X86_64_PAT_WRITE_BACK 0
+#define MMK_X86_64_PAT_THROUGH 1
+#define MMK_X86_64_PAT_UNCACHED 2 /* UC-: an MTRR may make it combining */
+#define MMK_X86_64_PAT_DEVICE 3   /* UC */
+#define MMK_X86_64_PAT_COMBINING 6
+#endif
 
 #define MMK_X86_64_P ((uint64_t)1 << 0)
 #define MMK_X86_64_W ((uint64_t)1 << 1)
@@ -47,9 +67,13 @@
 #define MMK_X86_64_A ((uint64_t)1 << 5)
 #define MMK_X86_64_D ((uint64_t)1 << 6)
 #define MMK_X86_64_PS ((uint64_t)1 << 7) /* a leaf above level 0 */
+#define MMK_X86_64_PAT_SMALL ((uint64_t)1 << 7)  /* at level 0 */
+#define MMK_X86_64_PAT_LARGE ((uint64_t)1 << 12) /* in leaves above it */
+#define MMK_X86_64_G ((uint64_t)1 << 8)
 #define MMK_X86_64_WIRED ((uint64_t)1 << 9)
 #define MMK_X86_64_UNTRACKED ((uint64_t)1 << 10)
 #define MMK_X86_64_SOFT ((uint64_t)1 << 11)
+#define MMK_X86_64_KEY_SHIFT 59
 #define MMK_X86_64_NX ((uint64_t)1 << 63)
 
 /* Bits 51..12: where an address stands in an entry. */
@@ -65,6 +89,55 @@ mmk_x86_64_va_limit(const struct mmk_pt_shape *shape)
 	return (mmk_va)1 << (shape->va_bits - 1);
 }
 
+/* There is no guarded and no tagged memory. */
+static inline bool
+mmk_x86_64_is_known(const struct mmk_pt_shape *shape)
+{
+	return (shape->features & (MMK_PT_GUARDED | MMK_PT_MTE)) == 0 &&
+	    shape->nr_keys <= 16;
+}
+
+/* The entry of IA32_PAT for a memory type; of one that is not known, UC. */
+static inline unsigned
+mmk_x86_64_pat_of(unsigned type)
+{
+	switch (type) {
+	case MMK_PMAP_WRITE_BACK: return MMK_X86_64_PAT_WRITE_BACK;
+	case MMK_PMAP_COMBINING: return MMK_X86_64_PAT_COMBINING;
+	case MMK_PMAP_THROUGH: return MMK_X86_64_PAT_THROUGH;
+	case MMK_PMAP_UNCACHED: return MMK_X86_64_PAT_UNCACHED;
+	default: return MMK_X86_64_PAT_DEVICE;
+	}
+}
+
+static inline uint64_t
+mmk_x86_64_make_type(unsigned level, unsigned flags)
+{
+	unsigned entry = mmk_x86_64_pat_of(flags & MMK_PMAP_TYPE);
+	uint64_t bits = 0;
+
+	bits |= (entry & 1) != 0 ? MMK_X86_64_PWT : 0;
+	bits |= (entry & 2) != 0 ? MMK_X86_64_PCD : 0;
+	if ((entry & 4) != 0)
+		bits |= level > 0 ? MMK_X86_64_PAT_LARGE : MMK_X86_64_PAT_SMALL;
+	return bits;
+}
+
+static inline unsigned
+mmk_x86_64_type(unsigned level, uint64_t pte)
+{
+	uint64_t pat = level > 0 ? MMK_X86_64_PAT_LARGE : MMK_X86_64_PAT_SMALL;
+	unsigned entry = (pte & MMK_X86_64_PWT) != 0 ? 1 : 0;
+
+	entry |= (pte & MMK_X86_64_PCD) != 0 ? 2 : 0;
+	entry |= (pte & pat) != 0 ? 4 : 0;
+	for (unsigned type = 0; type < MMK_PMAP_TAGGED;
+	     type += MMK_PMAP_DEVICE)
+		if (mmk_x86_64_pat_of(type) == entry)
+			return type;
+	return MMK_PMAP_DEVICE;
+}
+
 static inline uint64_t
 mmk_x86_64_make_leaf(const struct mmk_pt_shape *shape, unsigned level,
     mmk_pa pa, unsigned flags)
@@ -76,9 +149,9 @@ mmk_x86_64_make_leaf(const struct mmk_pt_shape *shape, unsigned level,
 	pte |= (flags & MMK_PROT_WRITE) != 0 ? MMK_X86_64_W : 0;
 	pte |= (flags & MMK_PROT_EXEC) != 0 ? 0 : MMK_X86_64_NX;
 	pte |= (flags & MMK_PMAP_USER) != 0 ? MMK_X86_64_U : 0;
-	pte |= (flags & MMK_PMAP_DEVICE) != 0
-	    ? MMK_X86_64_PCD | MMK_X86_64_PWT
-	    : 0;
+	pte |= (flags & MMK_PMAP_GLOBAL) != 0 ? MMK_X86_64_G : 0;
+	pte |= mmk_x86_64_make_type(level, flags);
+	pte |= (uint64_t)MMK_PMAP_KEY_OF(flags) << MMK_X86_64_KEY_SHIFT;
 	pte |= (flags & MMK_PMAP_ACCESSED) != 0 ? MMK_X86_64_A : 0;
 	pte |= (flags & MMK_PMAP_MODIFIED) != 0 ? MMK_X86_64_D : 0;
 	pte |= (flags & MMK_PMAP_WIRED) != 0 ? MMK_X86_64_WIRED : 0;
@@ -130,11 +203,13 @@ mmk_x86_64_flags(const struct mmk_pt_shape *shape, unsigned level,
 {
 	unsigned flags = MMK_PROT_READ;
 
-	(void)shape, (void)level;
+	(void)shape;
 	flags |= (pte & MMK_X86_64_W) != 0 ? MMK_PROT_WRITE : 0;
 	flags |= (pte & MMK_X86_64_NX) != 0 ? 0 : MMK_PROT_EXEC;
 	flags |= (pte & MMK_X86_64_U) != 0 ? MMK_PMAP_USER : 0;
-	flags |= (pte & MMK_X86_64_PCD) != 0 ? MMK_PMAP_DEVICE : 0;
+	flags |= (pte & MMK_X86_64_G) != 0 ? MMK_PMAP_GLOBAL : 0;
+	flags |= mmk_x86_64_type(level, pte);
+	flags |= MMK_PMAP_KEY(pte >> MMK_X86_64_KEY_SHIFT & 15);
 	flags |= (pte & MMK_X86_64_A) != 0 ? MMK_PMAP_ACCESSED : 0;
 	flags |= (pte & MMK_X86_64_D) != 0 ? MMK_PMAP_MODIFIED : 0;
 	flags |= (pte & MMK_X86_64_WIRED) != 0 ? MMK_PMAP_WIRED : 0;
