@@ -30,6 +30,9 @@ static struct mmk_pmap pmaps[NR_PMAPS];
 static struct mmk_gather gather;
 
 #define RAM_BYTES (1024 * PAGE)
+/* Where RAM may be with addresses of 52 bits: each of bits 51..48 is in one. */
+#define HIGH_A UINT64_C(0xb400000000000)
+#define HIGH_B UINT64_C(0x5a00000000000)
 static const struct sim_config formats[] = {
 #ifdef SIM_ARCH_HERE /* the machine is real: tests/kernel */
 	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_HERE },
@@ -37,7 +40,7 @@ static const struct sim_config formats[] = {
 #if MMKIT_PAGE_SHIFT == 12
 	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_X86_64 },
 	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_X86_64,
-	    .nr_levels = 5 },
+	    .nr_levels = 5, .base_pa = HIGH_A },
 	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_X86_64,
 	    .tag_bits = 12 },
 #endif
@@ -47,6 +50,12 @@ static const struct sim_config formats[] = {
 	    .caches_denials = true, .software_ad = true },
 	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
 	    .caches_denials = true, .tag_bits = 8 },
+	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
+	    .caches_denials = true, .wide_addresses = true,
+	    .base_pa = HIGH_A },
+	{ .ram_bytes = RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_AARCH64,
+	    .caches_denials = true, .software_ad = true, .tag_bits = 8,
+	    .wide_addresses = true, .base_pa = HIGH_B },
 #endif
 };
 #define NR_FORMATS (sizeof formats / sizeof formats[0])

@@ -28,6 +28,12 @@ static const struct sim_config large_formats[] = {
 	    .software_ad = true },
 	{ .ram_bytes = LARGE_RAM_BYTES, .nr_cpus = 2,
 	    .arch = SIM_ARCH_AARCH64, .caches_denials = true, .tag_bits = 8 },
+	{ .ram_bytes = LARGE_RAM_BYTES, .nr_cpus = 2,
+	    .arch = SIM_ARCH_AARCH64, .caches_denials = true,
+	    .wide_addresses = true, .base_pa = HIGH_A },
+	{ .ram_bytes = LARGE_RAM_BYTES, .nr_cpus = 2,
+	    .arch = SIM_ARCH_AARCH64, .caches_denials = true, .tag_bits = 8,
+	    .wide_addresses = true, .base_pa = HIGH_B },
 };
 MMK_STATIC_ASSERT(sizeof large_formats == sizeof formats, "as many");
 

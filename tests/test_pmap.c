@@ -79,10 +79,29 @@ TEST_FORMATS(shapes_that_make_no_table_are_refused)
 	shape = good;
 	shape.pa_bits = 53;
 	cr_assert_eq(mmk_pmap_sys_init(&other, &phys, &shape), MMK_ERR_INVAL);
-	shape.pa_bits = 52;
-	if (is_arm() && MMK_PAGE_SHIFT < 16)
-		cr_assert_eq(mmk_pmap_sys_init(&other, &phys, &shape),
-		    MMK_ERR_INVAL, "entries have no place for it");
+}
+
+/* Arm's hardware counts the levels itself, and takes 52 bits at most. */
+TEST_FORMATS(shapes_that_arm_would_walk_another_way_are_refused)
+{
+	struct mmk_pmap_sys other;
+	struct mmk_pt_shape good = sys.shape, shape = good;
+
+	if (!is_arm())
+		return;
+	shape.leaf_level_max = 4;
+	cr_assert_eq(mmk_pmap_sys_init(&other, &phys, &shape), MMK_ERR_INVAL);
+	shape = good;
+	shape.va_bits = (uint8_t)(good.va_bits - (MMK_PAGE_SHIFT - 3));
+	cr_assert_eq(mmk_pmap_sys_init(&other, &phys, &shape), MMK_ERR_INVAL);
+	shape.nr_levels--;
+	cr_assert_eq(mmk_pmap_sys_init(&other, &phys, &shape), MMK_OK);
+	mmk_pmap_sys_fini(&other);
+	shape = good;
+	shape.va_bits = 53;
+	cr_assert_eq(mmk_pmap_sys_init(&other, &phys, &shape), MMK_ERR_INVAL);
+	shape.nr_levels++;
+	cr_assert_eq(mmk_pmap_sys_init(&other, &phys, &shape), MMK_ERR_INVAL);
 }
 
 TEST_FORMATS(write_or_execute_grants_what_the_hardware_cannot_withhold)

@@ -32,6 +32,7 @@ hardware_acts(const void *ptr)
 #define MMKIT_STATIC
 #include "../mmkit/pmap/pmap.h"
 #include "../ports/aarch64/pte.h"
+#include "../ports/aarch64/regs.h"
 #include "../ports/x86_64/pte.h"
 
 #define PA UINT64_C(0x12345000)
@@ -47,6 +48,9 @@ static const struct mmk_pt_shape arm = MMK_AARCH64_SHAPE;
 static const struct mmk_pt_shape arm_soft = MMK_AARCH64_SHAPE_SOFT;
 static const struct mmk_pt_shape arm_64k = MMK_AARCH64_SHAPE_64K;
 static const struct mmk_pt_shape arm_16k = MMK_AARCH64_SHAPE_16K;
+static const struct mmk_pt_shape arm_lpa2 = MMK_AARCH64_SHAPE_LPA2;
+static const struct mmk_pt_shape arm_16k_lpa2 = MMK_AARCH64_SHAPE_16K_LPA2;
+static const struct mmk_pt_shape arm_64k_lva = MMK_AARCH64_SHAPE_64K_LVA;
 
 /* One leaf in numbers: what is asked, what is to be written. */
 struct leaf {
@@ -99,6 +103,35 @@ static const struct leaf arm_soft_leaves[] = {
 	{ 0, PA, RW | USER, UINT64_C(0x0860000012345bc3) },
 	{ 0, PA, RW | USER | AD, UINT64_C(0x0860000012345f43) },
 	{ 0, PA, R | USER | AD, UINT64_C(0x00e0000012345fc3) },
+};
+
+/*
+ * With DS bits 9..8 are address bits 51..50, and no shareability is written.
+ * The largest blocks: 512 GiB, 64 GiB, 4 TiB.
+ */
+static const struct leaf arm_lpa2_leaves[] = {
+	{ 0, PA, R | USER, UINT64_C(0x00600000123458c3) },
+	{ 0, PA, RW | MMK_PMAP_DEVICE, UINT64_C(0x0068000012345887) },
+	{ 0, UINT64_C(0xffffffffff000), R, UINT64_C(0x0063fffffffffb83) },
+	{ 0, UINT64_C(0x8000000001000), R, UINT64_C(0x0060000000001a83) },
+	{ 0, UINT64_C(0x4000000001000), R, UINT64_C(0x0060000000001983) },
+	{ 0, UINT64_C(0x2000000001000), R, UINT64_C(0x0062000000001883) },
+	{ 0, UINT64_C(0x1000000001000), R, UINT64_C(0x0061000000001883) },
+	{ 1, UINT64_C(0xfffffffe00000), R, UINT64_C(0x0063ffffffe00b81) },
+	{ 2, UINT64_C(0xfffffc0000000), R, UINT64_C(0x0063ffffc0000b81) },
+	{ 3, UINT64_C(0xfff8000000000), R, UINT64_C(0x0063ff8000000b81) },
+};
+static const struct leaf arm_16k_lpa2_leaves[] = {
+	{ 0, UINT64_C(0x12344000), R | USER, UINT64_C(0x00600000123448c3) },
+	{ 0, UINT64_C(0xfffffffffc000), R, UINT64_C(0x0063ffffffffcb83) },
+	{ 1, UINT64_C(0xffffffe000000), R, UINT64_C(0x0063fffffe000b81) },
+	{ 2, UINT64_C(0xff00000000000), R, UINT64_C(0x0063f00000000b81) },
+};
+static const struct leaf arm_64k_lva_leaves[] = {
+	{ 0, UINT64_C(0x12340000), R | USER, UINT64_C(0x0060000012340bc3) },
+	{ 0, UINT64_C(0xfffffffff0000), R, UINT64_C(0x0060fffffffffb83) },
+	{ 1, UINT64_C(0xfffffe0000000), R, UINT64_C(0x0060ffffe000fb81) },
+	{ 2, UINT64_C(0xffc0000000000), R, UINT64_C(0x0060fc000000fb81) },
 };
 
 #define NR(array) (sizeof(array) / sizeof(array)[0])
@@ -159,6 +192,55 @@ Test(pte, aarch64_addresses_above_48_bits_go_to_the_low_bits_with_64k_pages)
 	check_arm(&arm_16k, &small);
 }
 
+Test(pte, aarch64_addresses_of_52_bits_are_spelled_as_the_manual_says)
+{
+	for (size_t i = 0; i < NR(arm_lpa2_leaves); i++)
+		check_arm(&arm_lpa2, &arm_lpa2_leaves[i]);
+	for (size_t i = 0; i < NR(arm_16k_lpa2_leaves); i++)
+		check_arm(&arm_16k_lpa2, &arm_16k_lpa2_leaves[i]);
+	for (size_t i = 0; i < NR(arm_64k_lva_leaves); i++)
+		check_arm(&arm_64k_lva, &arm_64k_lva_leaves[i]);
+}
+
+/* Either width above 48 bits makes the descriptors those of FEAT_LPA2. */
+Test(pte, aarch64_wide_addresses_on_one_side_make_the_format_of_lpa2)
+{
+	struct mmk_pt_shape wide_va = arm_lpa2, wide_pa = arm;
+	uint64_t pte = UINT64_C(0x00600000123458c3);
+
+	wide_va.pa_bits = 48;
+	wide_pa.pa_bits = 52;
+	cr_assert(mmk_aarch64_is_known(&wide_va));
+	cr_assert(mmk_aarch64_is_known(&wide_pa));
+	cr_assert_eq(mmk_aarch64_make_leaf(&wide_va, 0, PA, R | USER), pte);
+	cr_assert_eq(mmk_aarch64_make_leaf(&wide_pa, 0, PA, R | USER), pte);
+	cr_assert_eq(mmk_aarch64_tcr(&wide_va) >> 59, 1);
+	cr_assert_eq(mmk_aarch64_tcr(&wide_pa) >> 59, 1);
+}
+
+/* What an entry says beside the address does not depend on the address. */
+Test(pte, aarch64_flags_never_read_the_bits_of_a_wide_address)
+{
+	const struct mmk_pt_shape *shapes[] = { &arm_lpa2, &arm_16k_lpa2,
+		&arm_64k_lva };
+
+	for (unsigned i = 0; i < 3 * (MMK_PMAP_ALL + 1); i++) {
+		const struct mmk_pt_shape *shape = shapes[i % 3];
+		mmk_pa top_pa = ((mmk_pa)1 << 52) -
+		    ((mmk_pa)1 << shape->page_shift);
+		uint64_t low = mmk_aarch64_make_leaf(shape, 0, 0, i / 3);
+		uint64_t high = mmk_aarch64_make_leaf(shape, 0, top_pa, i / 3);
+
+		cr_assert_eq(mmk_aarch64_flags(shape, 0, low),
+		    mmk_aarch64_flags(shape, 0, high));
+		cr_assert_eq(mmk_aarch64_pa(shape, 0, low), 0);
+		cr_assert_eq(mmk_aarch64_pa(shape, 0, high), top_pa);
+		cr_assert_eq(high & ~mmk_aarch64_pa_field(shape, top_pa), low &
+		        (shape->page_shift == 16 ? ~(uint64_t)0
+		                                 : ~UINT64_C(0x300)));
+	}
+}
+
 Test(pte, tables_are_spelled_as_the_manuals_say)
 {
 	uint64_t x86 = mmk_x86_64_make_table(&x86_64, 3, PA);
@@ -170,6 +252,114 @@ Test(pte, tables_are_spelled_as_the_manuals_say)
 	cr_assert(!mmk_aarch64_is_leaf(&arm, 3, arm8));
 	cr_assert_eq(mmk_x86_64_pa(&x86_64, 3, x86), PA);
 	cr_assert_eq(mmk_aarch64_pa(&arm, 3, arm8), PA);
+}
+
+Test(pte, tables_at_addresses_of_52_bits_are_spelled_as_the_manual_says)
+{
+	static const struct {
+		const struct mmk_pt_shape *shape;
+		mmk_pa pa;
+		uint64_t pte;
+	} tables[] = {
+		{ &arm_lpa2, UINT64_C(0xb400012345000),
+		    UINT64_C(0x0003400012345203) },
+		{ &arm_lpa2, UINT64_C(0xffffffffff000),
+		    UINT64_C(0x0003fffffffff303) },
+		{ &arm_16k_lpa2, UINT64_C(0x5a00012344000),
+		    UINT64_C(0x0001a00012344103) },
+		{ &arm_64k_lva, UINT64_C(0xb400012340000),
+		    UINT64_C(0x000040001234b003) },
+		{ &arm_64k, UINT64_C(0xb400012340000),
+		    UINT64_C(0x000040001234b003) },
+	};
+
+	for (size_t i = 0; i < NR(tables); i++) {
+		uint64_t pte = mmk_aarch64_make_table(tables[i].shape, 2,
+		    tables[i].pa);
+
+		cr_assert_eq(pte, tables[i].pte, "%zu: 0x%llx", i,
+		    (unsigned long long)pte);
+		cr_assert(mmk_aarch64_is_present(tables[i].shape, 2, pte));
+		cr_assert(!mmk_aarch64_is_leaf(tables[i].shape, 2, pte));
+		cr_assert_eq(mmk_aarch64_pa(tables[i].shape, 2, pte),
+		    tables[i].pa);
+	}
+}
+
+/* ---- registers ------------------------------------------------------------- */
+
+Test(pte, ttbr_holds_the_high_bits_of_a_top_table_low_and_the_tag_high)
+{
+	cr_assert_eq(mmk_aarch64_ttbr(PA, 0), PA);
+	cr_assert_eq(mmk_aarch64_ttbr(PA, 0xffff), UINT64_C(0xffff000012345000));
+	cr_assert_eq(mmk_aarch64_ttbr(UINT64_C(0xb400012345000), 7),
+	    UINT64_C(0x000740001234502c));
+	cr_assert_eq(mmk_aarch64_ttbr(UINT64_C(0xffffffffff000), 0x80),
+	    UINT64_C(0x0080fffffffff03c));
+}
+
+Test(pte, tlbi_takes_all_bits_of_a_52_bit_address)
+{
+	cr_assert_eq(mmk_aarch64_tlbi_operand(0, UINT64_C(0xfffffffffffff)),
+	    UINT64_C(0xffffffffff));
+	cr_assert_eq(mmk_aarch64_tlbi_operand(0x1234, UINT64_C(0x8000000010000)),
+	    UINT64_C(0x1234008000000010));
+}
+
+/* T0SZ 5..0, IRGN0 and ORGN0 1, SH0 3, TG0 15..14, IPS 34..32, AS 36, HA 39,
+ * HD 40, DS 59. */
+Test(pte, tcr_follows_from_the_shape)
+{
+	struct mmk_pt_shape shape = arm_lpa2;
+
+	cr_assert_eq(mmk_aarch64_tcr(&arm), UINT64_C(0x18500003510));
+	cr_assert_eq(mmk_aarch64_tcr(&arm_soft), UINT64_C(0x500003510));
+	cr_assert_eq(mmk_aarch64_tcr(&arm_16k), UINT64_C(0x1850000b510));
+	cr_assert_eq(mmk_aarch64_tcr(&arm_64k), UINT64_C(0x18600007510));
+	cr_assert_eq(mmk_aarch64_tcr(&arm_lpa2), UINT64_C(0x80001860000350c));
+	cr_assert_eq(mmk_aarch64_tcr(&arm_16k_lpa2),
+	    UINT64_C(0x80001860000b50c));
+	cr_assert_eq(mmk_aarch64_tcr(&arm_64k_lva), UINT64_C(0x1860000750c));
+	shape.pa_bits = 40;
+	shape.tag_bits = 16;
+	cr_assert_eq(mmk_aarch64_tcr(&shape), UINT64_C(0x80001920000350c));
+	shape.pa_bits = 41; /* the least that has room */
+	shape.tag_bits = 8;
+	cr_assert_eq(mmk_aarch64_tcr(&shape), UINT64_C(0x80001830000350c));
+}
+
+/* What the hardware would walk another way, from T0SZ and TG0, is not known. */
+Test(pte, aarch64_shapes_are_known_by_levels_widths_and_blocks)
+{
+	static const struct {
+		const struct mmk_pt_shape *shape;
+		unsigned nr_top_entries, block_level_max;
+	} known[] = {
+		{ &arm, 512, 2 }, { &arm_soft, 512, 2 }, { &arm_16k, 2, 1 },
+		{ &arm_64k, 64, 2 }, { &arm_lpa2, 16, 3 },
+		{ &arm_16k_lpa2, 32, 2 }, { &arm_64k_lva, 1024, 2 },
+	};
+
+	for (size_t i = 0; i < NR(known); i++) {
+		struct mmk_pt_shape shape = *known[i].shape;
+		mmk_va limit = mmk_aarch64_va_limit(&shape);
+
+		cr_assert(mmk_aarch64_is_known(&shape), "%zu", i);
+		cr_assert_eq(mmk__pt_index(&shape, shape.nr_levels - 1u,
+		                 limit - 1), known[i].nr_top_entries - 1);
+		shape.leaf_level_max = (uint8_t)known[i].block_level_max;
+		cr_assert(mmk_aarch64_is_known(&shape), "%zu", i);
+		shape.leaf_level_max++;
+		cr_assert(!mmk_aarch64_is_known(&shape), "%zu", i);
+		shape.leaf_level_max = 0;
+		shape.nr_levels++;
+		cr_assert(!mmk_aarch64_is_known(&shape), "%zu", i);
+		shape.nr_levels -= 2;
+		cr_assert(!mmk_aarch64_is_known(&shape), "%zu", i);
+		shape.nr_levels++;
+		shape.va_bits = 53;
+		cr_assert(!mmk_aarch64_is_known(&shape), "%zu", i);
+	}
 }
 
 Test(pte, what_is_not_valid_is_not_present)
@@ -429,6 +619,8 @@ Test(pte, addresses_end_where_the_lower_half_ends)
 {
 	cr_assert_eq(mmk_x86_64_va_limit(&x86_64), UINT64_C(1) << 47);
 	cr_assert_eq(mmk_aarch64_va_limit(&arm), UINT64_C(1) << 48);
+	cr_assert_eq(mmk_aarch64_va_limit(&arm_lpa2), UINT64_C(1) << 52);
+	cr_assert_eq(mmk_aarch64_va_limit(&arm_64k_lva), UINT64_C(1) << 52);
 }
 
 static void

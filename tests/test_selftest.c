@@ -292,6 +292,9 @@ static const struct sim_config machines[] = {
 	    .caches_denials = true },
 	{ .ram_bytes = RAM_BYTES, .nr_cpus = 3, .arch = SIM_ARCH_AARCH64,
 	    .caches_denials = true, .software_ad = true },
+	{ .ram_bytes = RAM_BYTES, .nr_cpus = 4, .arch = SIM_ARCH_AARCH64,
+	    .caches_denials = true, .wide_addresses = true,
+	    .base_pa = UINT64_C(0xb400000000000) },
 };
 #define NR_MACHINES (sizeof machines / sizeof machines[0])
 

@@ -19,6 +19,7 @@
 #define SPACES 3u
 #define PAGES 40u
 #define MOST_STEPS 2000u
+#define HIGH_PA UINT64_C(0xb400000000000) /* bits 51, 49, 48, 46 */
 
 struct step {
 	unsigned op, space, other, prot;
@@ -282,6 +283,8 @@ Test(trace, X8_one_life_is_the_same_on_every_format)
 	replay("x86_64", &(struct sim_config){ .arch = SIM_ARCH_X86_64 });
 	replay("x86_64, 5 levels", &(struct sim_config){
 	    .arch = SIM_ARCH_X86_64, .nr_levels = 5 });
+	replay("x86_64, 5 levels, RAM above 2^51", &(struct sim_config){
+	    .arch = SIM_ARCH_X86_64, .nr_levels = 5, .base_pa = HIGH_PA });
 	replay("x86_64, tags", &(struct sim_config){
 	    .arch = SIM_ARCH_X86_64, .tag_bits = 2 });
 #endif
@@ -292,4 +295,15 @@ Test(trace, X8_one_life_is_the_same_on_every_format)
 	    .arch = SIM_ARCH_AARCH64, .caches_denials = true });
 	replay("aarch64, tags", &(struct sim_config){
 	    .arch = SIM_ARCH_AARCH64, .tag_bits = 2 });
+	replay("aarch64, 52 bits", &(struct sim_config){
+	    .arch = SIM_ARCH_AARCH64, .wide_addresses = true });
+	replay("aarch64, 52 bits, RAM above 2^51", &(struct sim_config){
+	    .arch = SIM_ARCH_AARCH64, .wide_addresses = true,
+	    .base_pa = HIGH_PA });
+	replay("aarch64, 52 bits, marks by hand", &(struct sim_config){
+	    .arch = SIM_ARCH_AARCH64, .wide_addresses = true,
+	    .software_ad = true, .base_pa = HIGH_PA >> 1 });
+	replay("aarch64, 52 bits, tags", &(struct sim_config){
+	    .arch = SIM_ARCH_AARCH64, .wide_addresses = true, .tag_bits = 2,
+	    .base_pa = HIGH_PA });
 }

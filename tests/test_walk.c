@@ -47,7 +47,7 @@ Test(sim_x86_64, a_walk_goes_through_four_levels)
 
 Test(sim_x86_64, a_walk_goes_through_five_levels)
 {
-	struct sim_mmu mmu = { 5, 12, 57, 52, true };
+	struct sim_mmu mmu = { 5, 12, 57, 52, true, false };
 	uint64_t va = UINT64_C(0x00ab12345678a000);
 	struct sim_walk_request request = { ROOT, va + 8, SIM_READ, true,
 		false };
@@ -102,7 +102,7 @@ Test(sim_x86_64, reserved_bits_fault_and_are_called_malformed)
 
 Test(sim_x86_64, address_bits_above_the_machines_fault)
 {
-	struct sim_mmu mmu = { 4, 12, 48, 40, true };
+	struct sim_mmu mmu = { 4, 12, 48, 40, true, false };
 	struct sim_walk_request request = { ROOT, VA, SIM_READ, true, false };
 	struct sim_walk found;
 
@@ -214,8 +214,8 @@ Test(sim_aarch64, blocks_of_2m_and_1g_are_leaves)
 
 Test(sim_aarch64, granules_of_16k_and_64k_are_walked)
 {
-	struct sim_mmu mmu16 = { 3, 14, 47, 48, true };
-	struct sim_mmu mmu64 = { 3, 16, 48, 48, true };
+	struct sim_mmu mmu16 = { 3, 14, 47, 48, true, false };
+	struct sim_mmu mmu64 = { 3, 16, 48, 48, true, false };
 	uint64_t va = UINT64_C(0x0123456789ab);
 	struct sim_walk_request request = { BASE, va, SIM_READ, true, true };
 	struct sim_walk found;
@@ -266,7 +266,7 @@ Test(sim_aarch64, what_no_correct_kernel_writes_is_called_malformed)
 
 Test(sim_aarch64, addresses_wider_than_the_machines_fault)
 {
-	struct sim_mmu mmu = { 4, 12, 48, 40, true };
+	struct sim_mmu mmu = { 4, 12, 48, 40, true, false };
 	struct sim_walk_request request = { ROOT, VA, SIM_READ, true, false };
 	struct sim_walk found;
 

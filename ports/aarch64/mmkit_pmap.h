@@ -12,8 +12,8 @@
  *         active.
  *
  *         The kernel must have set MAIR_EL1 (MMK_AARCH64_MAIR, or its own with
- *         MMK_AARCH64_ATTR_*), TCR_EL1 (T0SZ = 64 - va_bits, TG0, walks inner
- *         shareable and cacheable, HA and HD as the shape says) and SCTLR_EL1.
+ *         MMK_AARCH64_ATTR_*), TCR_EL1 (mmk_aarch64_tcr() of the shape, and
+ *         its own half) and SCTLR_EL1.
  *
  * LAYER   a backend; included by mmkit/pmap/table.h
  * LOCKS   none
@@ -24,6 +24,7 @@
 #define MMKIT_AARCH64_PMAP_H
 
 #include "pte.h"
+#include "regs.h"
 
 #define mmk_pt_make_leaf mmk_aarch64_make_leaf
 #define mmk_pt_make_table mmk_aarch64_make_table
@@ -41,14 +42,6 @@
 #ifndef MMK_AARCH64_TLBI_MAX
 #define MMK_AARCH64_TLBI_MAX 64
 #endif
-
-/* TLBI takes bits 55..12 of the address, whatever the granule, and the ASID. */
-static inline uint64_t
-mmk_aarch64_tlbi_operand(const struct mmk_pmap *pmap, mmk_va va)
-{
-	return (va >> 12 & (((uint64_t)1 << 44) - 1)) |
-	    (uint64_t)pmap->tag << 48;
-}
 
 /* Walkers see the new entry, and this CPU's next instruction may use it. */
 static inline void
@@ -70,7 +63,7 @@ mmk_aarch64_raised(struct mmk_pmap *pmap, mmk_va va)
 	                 "dsb nsh\n\t"
 	                 "isb"
 	                 :
-	                 : "r"(mmk_aarch64_tlbi_operand(pmap, va))
+	                 : "r"(mmk_aarch64_tlbi_operand(pmap->tag, va))
 	                 : "memory");
 }
 #define mmk_pt_raised mmk_aarch64_raised
@@ -93,18 +86,9 @@ mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 	for (mmk_va va = start_va; va < end_va; va += MMK_PAGE_BYTES)
 		__asm__ volatile("tlbi vae1is, %0"
 		                 :
-		                 : "r"(mmk_aarch64_tlbi_operand(pmap, va))
+		                 : "r"(mmk_aarch64_tlbi_operand(pmap->tag, va))
 		                 : "memory");
 	__asm__ volatile("dsb ish\n\tisb" : : : "memory");
-}
-
-/* TTBR0_EL1 for a top table: above 48 bits (64K granule) its high bits are at
- * 5..2. */
-static inline uint64_t
-mmk_aarch64_ttbr(mmk_pa root_pa, uint32_t tag)
-{
-	return (root_pa & (((uint64_t)1 << 48) - 1)) |
-	    (root_pa >> 48 & 0xf) << 2 | (uint64_t)tag << 48;
 }
 
 /*

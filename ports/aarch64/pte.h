@@ -11,6 +11,15 @@
  *           11 10 9..8 7..6 5  4..2 1..0
  *           nG AF SH   AP   NS attr type
  *
+ *         Addresses of 52 bits, where bits 51..48 stand:
+ *
+ *           4K, 16K   with TCR_EL1.DS (FEAT_LPA2): 49..48 in their own place,
+ *                     51..50 in 9..8. Shareability is TCR_EL1.SH0's to say
+ *                     for all, and the format is another one: a shape with
+ *                     either width above 48 has it.
+ *           64K       in 15..12 (FEAT_LPA); SH stays. FEAT_LVA adds virtual
+ *                     bits and changes no entry.
+ *
  *         Software bits: 55 modified (kept when the page is no longer
  *         writable), 56 wired, 57 untracked, 58 soft.
  *
@@ -66,6 +75,20 @@
 #define MMK_AARCH64_SHAPE_64K \
 	{ 3, 16, 48, 52, true, true, MMK_PT_ARCH_AARCH64, 1, 0, \
 		MMK_AARCH64_FEATURES, 0 }
+/*
+ * The same with addresses of 52 bits on both sides: FEAT_LPA2, or with 64K
+ * FEAT_LVA and FEAT_LPA. The top tables have 16, 32 and 1024 entries. Where
+ * ID_AA64MMFR0_EL1.PARange is less than 52 bits, so is pa_bits.
+ */
+#define MMK_AARCH64_SHAPE_LPA2 \
+	{ 5, 12, 52, 52, true, true, MMK_PT_ARCH_AARCH64, 2, 0, \
+		MMK_AARCH64_FEATURES, 0 }
+#define MMK_AARCH64_SHAPE_16K_LPA2 \
+	{ 4, 14, 52, 52, true, true, MMK_PT_ARCH_AARCH64, 1, 0, \
+		MMK_AARCH64_FEATURES, 0 }
+#define MMK_AARCH64_SHAPE_64K_LVA \
+	{ 3, 16, 52, 52, true, true, MMK_PT_ARCH_AARCH64, 1, 0, \
+		MMK_AARCH64_FEATURES, 0 }
 
 /*
  * The entries of MAIR_EL1 used, and its value if the kernel has no other. Of one
@@ -103,12 +126,37 @@
 #define MMK_AARCH64_MAY_WRITE ((uint64_t)1 << 59) /* without DBM */
 #define MMK_AARCH64_KEY_SHIFT 60
 
-/* Addresses above 48 bits have a place in entries of the 64K granule only. */
+/* TCR_EL1.DS is 1: the format of FEAT_LPA2. */
+static inline bool
+mmk_aarch64_has_ds(const struct mmk_pt_shape *shape)
+{
+	return shape->page_shift < 16 &&
+	    (shape->va_bits > 48 || shape->pa_bits > 48);
+}
+
+/*
+ * Blocks of 1 GiB, 32 MiB and 512 MiB at most; with addresses of 52 bits those
+ * of the level above, too: 512 GiB, 64 GiB, 4 TiB.
+ */
+static inline unsigned
+mmk_aarch64_block_level_max(const struct mmk_pt_shape *shape)
+{
+	bool is_wide = shape->page_shift < 16 ? mmk_aarch64_has_ds(shape)
+	                                      : shape->pa_bits > 48;
+
+	return (shape->page_shift == 12 ? 2u : 1u) + (is_wide ? 1u : 0u);
+}
+
+/* The hardware counts the levels itself, from T0SZ: here it is the same. */
 static inline bool
 mmk_aarch64_is_known(const struct mmk_pt_shape *shape)
 {
-	return shape->nr_keys <= 8 &&
-	    (shape->pa_bits <= 48 || shape->page_shift == 16);
+	unsigned level_bits = shape->page_shift - 3u;
+	unsigned index_bits = (unsigned)shape->va_bits - shape->page_shift;
+
+	return shape->va_bits <= 52 && shape->nr_keys <= 8 &&
+	    shape->nr_levels == (index_bits + level_bits - 1) / level_bits &&
+	    shape->leaf_level_max <= mmk_aarch64_block_level_max(shape);
 }
 
 /* TTBR0_EL1's half. */
@@ -118,16 +166,39 @@ mmk_aarch64_va_limit(const struct mmk_pt_shape *shape)
 	return (mmk_va)1 << shape->va_bits;
 }
 
-/* An address as a descriptor has it; 64K granule: bits 51..48 at 15..12. */
+/* An address as a descriptor has it. pre: it is within the shape's width. */
 static inline uint64_t
 mmk_aarch64_pa_field(const struct mmk_pt_shape *shape, mmk_pa pa)
 {
-	uint64_t field = pa & (((uint64_t)1 << 48) - 1) >> shape->page_shift
-	    << shape->page_shift;
+	bool has_ds = mmk_aarch64_has_ds(shape);
+	unsigned top = has_ds ? 50 : 48;
+	uint64_t in_place = pa & (((uint64_t)1 << top) - 1);
 
-	if (shape->page_shift == 16 && shape->pa_bits > 48)
-		field |= (pa >> 48 & 0xf) << 12;
-	return field;
+	return in_place >> shape->page_shift << shape->page_shift |
+	    pa >> top << (has_ds ? 8 : 12);
+}
+
+/* The other way, for what is aligned to 1 << shift. */
+static inline mmk_pa
+mmk_aarch64_pa_of_field(const struct mmk_pt_shape *shape, unsigned shift,
+    uint64_t pte)
+{
+	bool has_ds = mmk_aarch64_has_ds(shape);
+	unsigned top = has_ds ? 50 : 48;
+	mmk_pa pa = (pte & (((uint64_t)1 << top) - 1)) >> shift << shift;
+
+	if (has_ds)
+		pa |= (pte >> 8 & 3) << 50;
+	else if (shape->page_shift == 16 && shape->pa_bits > 48)
+		pa |= (pte >> 12 & 0xf) << 48;
+	return pa;
+}
+
+/* Normal memory is inner shareable; with DS that is said in TCR_EL1. */
+static inline uint64_t
+mmk_aarch64_shareability(const struct mmk_pt_shape *shape)
+{
+	return mmk_aarch64_has_ds(shape) ? 0 : MMK_AARCH64_INNER;
 }
 
 static inline uint64_t
@@ -189,8 +260,7 @@ mmk_aarch64_attributes(const struct mmk_pt_shape *shape, unsigned flags)
 	unsigned type = flags & MMK_PMAP_TYPE;
 	uint64_t bits = MMK_AARCH64_ATTR(mmk_aarch64_attr_of(type));
 
-	(void)shape;
-	bits |= type == MMK_PMAP_DEVICE ? 0 : MMK_AARCH64_INNER;
+	bits |= type == MMK_PMAP_DEVICE ? 0 : mmk_aarch64_shareability(shape);
 	bits |= (flags & MMK_PMAP_GLOBAL) != 0 ? 0 : MMK_AARCH64_NG;
 	bits |= (flags & MMK_PMAP_GUARDED) != 0 ? MMK_AARCH64_GP : 0;
 	bits |= (uint64_t)(MMK_PMAP_KEY_OF(flags) & 7) << MMK_AARCH64_KEY_SHIFT;
@@ -245,14 +315,10 @@ static inline mmk_pa
 mmk_aarch64_pa(const struct mmk_pt_shape *shape, unsigned level, uint64_t pte)
 {
 	unsigned shift = shape->page_shift;
-	mmk_pa pa;
 
 	if (level > 0 && mmk_aarch64_is_leaf(shape, level, pte))
 		shift += level * (shape->page_shift - 3u);
-	pa = (pte & (((uint64_t)1 << 48) - 1)) >> shift << shift;
-	if (shape->page_shift == 16 && shape->pa_bits > 48)
-		pa |= (pte >> 12 & 0xf) << 48;
-	return pa;
+	return mmk_aarch64_pa_of_field(shape, shift, pte);
 }
 
 /* The inverse of mmk_aarch64_attributes. */

@@ -38,16 +38,27 @@ static struct {
 #define COUNT(field) \
 	((void)__atomic_add_fetch(&counters.field, 1, __ATOMIC_RELAXED))
 
-/* What the tables can tell apart; Arm's wider addresses are not modelled. */
+/* What the tables can tell apart, or what Arm takes of it. */
 unsigned
 sim_va_bits(void)
 {
+	const struct sim_config *config = &sim_machine.config;
 	unsigned va_bits = MMKIT_PAGE_SHIFT +
-	    (MMKIT_PAGE_SHIFT - 3u) * sim_machine.config.nr_levels;
+	    (MMKIT_PAGE_SHIFT - 3u) * config->nr_levels;
+	unsigned most_bits = config->wide_addresses ? 52 : 48;
 
-	if (sim_machine.config.arch == SIM_ARCH_AARCH64 && va_bits > 48)
-		return 48;
+	if (config->arch == SIM_ARCH_AARCH64 && va_bits > most_bits)
+		return most_bits;
 	return va_bits;
+}
+
+unsigned
+sim_pa_bits(void)
+{
+	const struct sim_config *config = &sim_machine.config;
+
+	return config->arch == SIM_ARCH_X86_64 || config->wide_addresses ? 52
+	                                                                 : 48;
 }
 
 void
@@ -60,8 +71,9 @@ sim_cpus_boot(void)
 	mmu.nr_levels = config->nr_levels;
 	mmu.page_shift = MMKIT_PAGE_SHIFT;
 	mmu.va_bits = sim_va_bits();
-	mmu.pa_bits = is_x86_64 ? 52 : 48;
+	mmu.pa_bits = sim_pa_bits();
 	mmu.hardware_ad = is_x86_64 || !config->software_ad;
+	mmu.has_ds = config->wide_addresses && MMKIT_PAGE_SHIFT < 16;
 	memset(&counters, 0, sizeof counters);
 	memset(&hooks, 0, sizeof hooks);
 	sim_forbid_stale_hits(false);

@@ -15,6 +15,7 @@
 #define SIM_MMKIT_PMAP_H
 
 #include "../aarch64/pte.h"
+#include "../aarch64/regs.h"
 #include "../x86_64/pte.h"
 #include "sim.h"
 
@@ -115,18 +116,28 @@ mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 		    end_va);
 }
 
+/* The top table; on Arm what is left of it after TTBR0_EL1. */
+static inline uint64_t
+sim_root_of_pmap(const struct mmk_pmap *pmap)
+{
+	mmk_pa root_pa = mmk_frame_pa(pmap->sys->phys, pmap->root);
+
+	return sim_pt_is_x86_64(&pmap->sys->shape)
+	    ? root_pa : sim_root_of_ttbr(mmk_aarch64_ttbr(root_pa, pmap->tag));
+}
+
 static inline void
 mmk_pt_activate(struct mmk_pmap *pmap)
 {
-	sim_cpu_set_root(sim_cpu_id(), pmap != NULL
-	        ? mmk_frame_pa(pmap->sys->phys, pmap->root) : SIM_NO_ROOT);
+	sim_cpu_set_root(sim_cpu_id(),
+	    pmap != NULL ? sim_root_of_pmap(pmap) : SIM_NO_ROOT);
 }
 
 static inline void
 mmk_sim_activate_tag(struct mmk_pmap *pmap, bool is_fresh)
 {
-	sim_cpu_set_tag(sim_cpu_id(), mmk_frame_pa(pmap->sys->phys, pmap->root),
-	    pmap->tag, is_fresh);
+	sim_cpu_set_tag(sim_cpu_id(), sim_root_of_pmap(pmap), pmap->tag,
+	    is_fresh);
 }
 #define mmk_pt_activate_tag mmk_sim_activate_tag
 

@@ -24,7 +24,7 @@ sim_shape_boot(void)
 	shape.nr_levels = (uint8_t)config->nr_levels;
 	shape.page_shift = MMK_PAGE_SHIFT;
 	shape.va_bits = (uint8_t)sim_va_bits();
-	shape.pa_bits = is_x86_64 ? 52 : 48;
+	shape.pa_bits = (uint8_t)sim_pa_bits();
 	shape.hw_accessed = is_x86_64 || !config->software_ad;
 	shape.hw_modified = is_x86_64 || !config->software_ad;
 	shape.arch = (uint8_t)config->arch;

@@ -91,7 +91,8 @@ fill_in_defaults(struct sim_config *config)
 		config->arch = MMKIT_PAGE_SHIFT == 12 ? SIM_ARCH_X86_64
 		                                      : SIM_ARCH_AARCH64;
 	if (config->nr_levels == 0)
-		config->nr_levels = MMKIT_PAGE_SHIFT == 16 ? 3 : 4;
+		config->nr_levels = MMKIT_PAGE_SHIFT == 16 ? 3
+		    : MMKIT_PAGE_SHIFT == 12 && config->wide_addresses ? 5 : 4;
 	if (config->ram_bytes % SIM_GRAIN_BYTES != 0 ||
 	    config->base_pa % SIM_GRAIN_BYTES != 0)
 		sim_panic("sim_boot: RAM in whole pages, please");
@@ -102,8 +103,12 @@ fill_in_defaults(struct sim_config *config)
 		sim_panic("sim_boot: unknown architecture");
 	if (config->arch == SIM_ARCH_X86_64 && MMKIT_PAGE_SHIFT != 12)
 		sim_panic("sim_boot: x86_64 has pages of 4 KiB");
+	if (config->arch == SIM_ARCH_X86_64 && config->wide_addresses)
+		sim_panic("sim_boot: addresses of x86_64 are as wide as they are");
 	if (config->nr_levels > 5)
 		sim_panic("sim_boot: too many levels");
+	if ((config->base_pa + config->ram_bytes - 1) >> sim_pa_bits() != 0)
+		sim_panic("sim_boot: RAM above what addresses can say");
 }
 
 static void

@@ -78,7 +78,12 @@ struct sim_config {
 	unsigned nr_cpus;   /* 0: 1; at most SIM_CPU_MAX */
 	unsigned arch;      /* SIM_ARCH_*; 0: x86_64, or aarch64 if
 	                     * pages are not of 4 KiB */
-	unsigned nr_levels; /* of the tables; 0: 4, or 3 with 64 KiB pages */
+	/* of the tables; 0: 4, or 3 with 64 KiB pages, or 5 if addresses of
+	 * 52 bits need them */
+	unsigned nr_levels;
+	/* aarch64: addresses of 52 bits, virtual and physical (FEAT_LPA2; with
+	 * 64 KiB pages FEAT_LVA, FEAT_LPA) */
+	bool wide_addresses;
 	/* aarch64: the hardware sets neither accessed nor dirty */
 	bool software_ad;
 	/* aarch64: a cached translation that lacks a right faults without
@@ -134,6 +139,8 @@ void sim_cpu_set_root(unsigned cpu, uint64_t root_pa);
 void sim_cpu_set_tag(unsigned cpu, uint64_t root_pa, uint64_t tag,
     bool is_kept);
 uint64_t sim_cpu_root(unsigned cpu);
+/* aarch64: the top table that a value of TTBR0_EL1 leads to. */
+uint64_t sim_root_of_ttbr(uint64_t ttbr);
 /* CPUs start in user mode. */
 void sim_cpu_set_user(unsigned cpu, bool is_user);
 

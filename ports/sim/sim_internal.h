@@ -44,6 +44,7 @@ void sim_locks_check_shootdown(void);
 
 /* cpu.c */
 unsigned sim_va_bits(void); /* of sim_machine.config */
+unsigned sim_pa_bits(void);
 void sim_cpus_boot(void);
 void sim_cpus_drop(void);
 /* [pa, pa + bytes) is free now: report every translation that leads there. */

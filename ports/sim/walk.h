@@ -33,6 +33,7 @@ struct sim_mmu {
 	unsigned va_bits;
 	unsigned pa_bits;
 	bool hardware_ad; /* sets accessed and dirty itself */
+	bool has_ds;      /* aarch64: TCR_EL1.DS, the format of FEAT_LPA2 */
 };
 
 struct sim_walk_request {

@@ -2,10 +2,11 @@
  *
  * ports/sim/walk_aarch64.c: the translation table walk of an Arm processor
  *
- * WHAT    Stage 1 of the EL1&0 regime, VMSAv8-64 descriptors of 48-bit output
- *         addresses, granules of 4, 16 and 64 KiB, low half (TTBR0_EL1). Level
- *         0 here is the manual's level 3. With hardware_ad TCR_EL1.HA and HD
- *         are 1, else both are 0. SCTLR_EL1.WXN is 0.
+ * WHAT    Stage 1 of the EL1&0 regime, VMSAv8-64 descriptors of 48-bit and of
+ *         52-bit output addresses, granules of 4, 16 and 64 KiB, low half
+ *         (TTBR0_EL1). Level 0 here is the manual's level 3. With hardware_ad
+ *         TCR_EL1.HA and HD are 1, else both are 0. SCTLR_EL1.WXN is 0. With
+ *         pa_bits of 52 TCR_EL1.IPS is 0b110; has_ds is TCR_EL1.DS.
  * SOURCE  Arm ARM (DDI 0487) D8.2 (translation process), D8.3 (descriptor
  *         formats), D8.4 (memory access control), D8.5 (hardware updates of
  *         the access flag and dirty state), and the section on using
@@ -35,8 +36,6 @@
 #define D_TABLE_NO_EL0 ((uint64_t)1 << 61)
 #define D_TABLE_READ_ONLY ((uint64_t)1 << 62)
 
-#define ADDRESS_BITS 48u
-
 /* The restrictions of the tables on the way: D8.4, hierarchical control. */
 #define TABLE_RESTRICTIONS \
 	(D_TABLE_PXN | D_TABLE_UXN | D_TABLE_NO_EL0 | D_TABLE_READ_ONLY)
@@ -47,19 +46,57 @@ shift_of_level(const struct sim_mmu *mmu, unsigned level)
 	return mmu->page_shift + (mmu->page_shift - 3) * level;
 }
 
-/* Bits 47 to `shift`: an output or next-level table address. */
+/* Bits `last` to `first`. */
 static uint64_t
-address_field(uint64_t descriptor, unsigned shift)
+bits(unsigned last, unsigned first)
 {
-	return descriptor &
-	    (((uint64_t)1 << ADDRESS_BITS) - ((uint64_t)1 << shift));
+	return ((uint64_t)2 << last) - ((uint64_t)1 << first);
 }
 
-/* D8.3: blocks of 1 GiB and 2 MiB (4K), 32 MiB (16K), 512 MiB (64K). */
+/* The 64 KiB granule with TCR_EL1.IPS = 0b110. */
+static bool
+has_wide_64k(const struct sim_mmu *mmu)
+{
+	return mmu->page_shift == 16 && mmu->pa_bits > 48;
+}
+
+/* D8.3: which bits of a descriptor stand for themselves in its address. */
+static uint64_t
+address_in_place(const struct sim_mmu *mmu, unsigned shift)
+{
+	return bits(mmu->has_ds ? 49 : 47, shift);
+}
+
+/* And which are its bits 51:50 (DS = 1), or 51:48. */
+static uint64_t
+address_moved(const struct sim_mmu *mmu)
+{
+	if (mmu->has_ds)
+		return bits(9, 8);
+	return has_wide_64k(mmu) ? bits(15, 12) : 0;
+}
+
+/* D8.3: an output address, or that of the next level's table. */
+static uint64_t
+address_field(const struct sim_mmu *mmu, uint64_t descriptor, unsigned shift)
+{
+	uint64_t moved = descriptor & address_moved(mmu);
+	unsigned distance = mmu->has_ds ? 50 - 8 : 48 - 12;
+
+	return (descriptor & address_in_place(mmu, shift)) | moved << distance;
+}
+
+/*
+ * D8.3: blocks of 1 GiB and 2 MiB (4K), 32 MiB (16K), 512 MiB (64K). With 52-bit
+ * output addresses also of 512 GiB, 64 GiB, 4 TiB.
+ */
 static bool
 may_be_block(const struct sim_mmu *mmu, unsigned level)
 {
-	return level == 1 || (level == 2 && mmu->page_shift == 12);
+	bool is_wide = mmu->has_ds || has_wide_64k(mmu);
+
+	return level == 1 || (level == 2 && (mmu->page_shift == 12 || is_wide)) ||
+	    (level == 3 && mmu->page_shift == 12 && is_wide);
 }
 
 static bool
@@ -85,16 +122,21 @@ wrong_kind(const struct sim_mmu *mmu, uint64_t descriptor, unsigned level)
 static const char *
 reserved_bits(const struct sim_mmu *mmu, uint64_t descriptor, unsigned level)
 {
-	uint64_t below = address_field(descriptor, mmu->page_shift) &
+	uint64_t below = descriptor &
+	    address_in_place(mmu, mmu->page_shift) &
 	    (((uint64_t)1 << shift_of_level(mmu, level)) - 1);
 
-	if ((descriptor & D_RES0) != 0)
-		return "bits 49:48 set with 48-bit addresses";
+	if (!mmu->has_ds && (descriptor & D_RES0) != 0)
+		return "bits 49:48 set without DS";
+	if (mmu->page_shift == 16 && !has_wide_64k(mmu) &&
+	    (descriptor & bits(15, 12)) != 0)
+		return "bits 15:12 set with 48-bit addresses";
 	if (!is_leaf(descriptor, level))
 		return NULL;
 	if (level > 0 && (below & ~D_BLOCK_NT) != 0)
 		return "a block that is not aligned";
-	if ((descriptor & D_SHAREABILITY) == D_SHAREABILITY_RESERVED)
+	if (!mmu->has_ds &&
+	    (descriptor & D_SHAREABILITY) == D_SHAREABILITY_RESERVED)
 		return "the reserved shareability 0b01";
 	return NULL;
 }
@@ -123,6 +165,13 @@ find_rights(const struct sim_mmu *mmu, uint64_t leaf, uint64_t tables,
 		out->rights[1] |= SIM_EXEC;
 }
 
+/* What says of what kind memory is; with DS shareability is TCR_EL1's. */
+static uint64_t
+memory_bits(const struct sim_mmu *mmu)
+{
+	return D_MEMORY_INDEX | (mmu->has_ds ? 0 : D_SHAREABILITY);
+}
+
 static void
 describe_leaf(const struct sim_mmu *mmu,
     const struct sim_walk_request *request, uint64_t tables,
@@ -131,12 +180,12 @@ describe_leaf(const struct sim_mmu *mmu,
 	uint64_t leaf = out->entries[out->nr_entries - 1];
 
 	out->page_shift = shift_of_level(mmu, out->level);
-	out->pa = address_field(leaf, out->page_shift) |
+	out->pa = address_field(mmu, leaf, out->page_shift) |
 	    (request->va & (((uint64_t)1 << out->page_shift) - 1));
 	out->is_accessed = (leaf & D_ACCESS_FLAG) != 0;
 	out->is_dirty = (leaf & D_AP_READ_ONLY) == 0;
 	out->is_global = (leaf & D_NOT_GLOBAL) == 0;
-	out->memory = (unsigned)(leaf & (D_MEMORY_INDEX | D_SHAREABILITY));
+	out->memory = (unsigned)(leaf & memory_bits(mmu));
 	find_rights(mmu, leaf, tables, out);
 }
 
@@ -144,13 +193,12 @@ describe_leaf(const struct sim_mmu *mmu,
 static uint64_t
 fixed_bits(const struct sim_mmu *mmu, uint64_t descriptor, unsigned level)
 {
-	uint64_t bits = address_field(descriptor, mmu->page_shift) |
-	    (descriptor & (D_VALID | D_TABLE_OR_PAGE));
+	uint64_t mask = address_in_place(mmu, mmu->page_shift) |
+	    address_moved(mmu) | D_VALID | D_TABLE_OR_PAGE;
 
 	if (is_leaf(descriptor, level))
-		bits |= descriptor &
-		    (D_MEMORY_INDEX | D_SHAREABILITY | D_NOT_GLOBAL);
-	return bits;
+		mask |= memory_bits(mmu) | D_NOT_GLOBAL;
+	return descriptor & mask;
 }
 
 /* Read the descriptor of one level into `out`; false: the walk ends here. */
@@ -180,11 +228,20 @@ read_level(const struct sim_mmu *mmu, uint64_t entry_pa, struct sim_walk *out)
 		return false;
 	}
 	out->malformed = reserved_bits(mmu, descriptor, out->level);
-	if (address_field(descriptor, mmu->page_shift) >> mmu->pa_bits != 0) {
+	if (address_field(mmu, descriptor, mmu->page_shift) >> mmu->pa_bits !=
+	    0) {
 		out->fault = SIM_FAULT_ADDRESS_SIZE;
 		return false;
 	}
 	return true;
+}
+
+/* TTBR0_EL1, where a top table is aligned to 64 bytes at least: bits 47:6 stand
+ * for themselves, and 5:2 are bits 51:48, or 0. */
+uint64_t
+sim_root_of_ttbr(uint64_t ttbr)
+{
+	return (ttbr & bits(47, 6)) | (ttbr & bits(5, 2)) << (48 - 2);
 }
 
 /* Follow the tables down. The result is in out->fault. */
@@ -192,7 +249,7 @@ static void
 descend(const struct sim_mmu *mmu, const struct sim_walk_request *request,
     struct sim_walk *out)
 {
-	uint64_t table_pa = address_field(request->root_pa, mmu->page_shift);
+	uint64_t table_pa = request->root_pa;
 	uint64_t index_mask = ((uint64_t)1 << (mmu->page_shift - 3)) - 1;
 	uint64_t tables = 0;
 	const char *malformed = NULL;
@@ -213,7 +270,7 @@ descend(const struct sim_mmu *mmu, const struct sim_walk_request *request,
 			break;
 		}
 		tables |= entry & TABLE_RESTRICTIONS;
-		table_pa = address_field(entry, mmu->page_shift);
+		table_pa = address_field(mmu, entry, mmu->page_shift);
 	}
 	out->malformed = malformed;
 }
