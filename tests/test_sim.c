@@ -38,15 +38,21 @@ counters(void)
 	return now;
 }
 
-/* A planted fault was caught, and said so in these words. */
+/* A planted fault was caught, and said so in these words, the last time. */
 static void
-expect_violation(const char *words)
+expect_violations(unsigned nr, const char *words)
 {
-	cr_assert_eq(sim_violations(), 1, "%llu violations, last: %s",
+	cr_assert_eq(sim_violations(), nr, "%llu violations, last: %s",
 	    (unsigned long long)sim_violations(), sim_violation_text());
 	cr_assert_not_null(strstr(sim_violation_text(), words),
 	    "said: %s", sim_violation_text());
 	sim_violations_clear();
+}
+
+static void
+expect_violation(const char *words)
+{
+	expect_violations(1, words);
 }
 
 /* ---- CPUs and TLBs ------------------------------------------------------- */
@@ -150,8 +156,10 @@ Test(sim_tlb, I1_translations_are_counted_where_they_reach)
 	load(0, VA + 4096);
 	store(0, VA, 1);
 	expect_reach(PAGE_A, 3, 0);
-	expect_reach(ROOT, 0, 3);
-	expect_reach(entry_pa(VA, 0), 0, 3);
+	/* Each CPU has three upper entries, all made through the root, and one
+	 * of them leads to the last table. */
+	expect_reach(ROOT, 0, 3 + 2 * 3);
+	expect_reach(entry_pa(VA, 0), 0, 3 + 2 * 1);
 	sim_tlb_invalidate(NULL, ROOT, VA, VA + 4096);
 	expect_reach(PAGE_A, 2, 0);
 	sim_tlb_shootdown(NULL, ROOT, 2, 0, UINT64_MAX);
@@ -422,7 +430,7 @@ Test(sim_detects, a_frame_freed_while_a_tlb_maps_it)
 	load(1, VA);
 	set(entry_pa(VA, 0), 0);
 	sim_poison(sim_phys_to_ptr(PAGE_A), 4096);
-	expect_violation("frame freed while CPU 1's TLB");
+	expect_violation("CPU 1 still has");
 	sim_unpoison(sim_phys_to_ptr(PAGE_A), 4096);
 	sim_tlb_shootdown(NULL, ROOT, 2, VA, VA + 4096);
 	sim_poison(sim_phys_to_ptr(PAGE_A), 4096);
@@ -461,7 +469,7 @@ Test(sim_detects, a_table_freed_while_a_translation_made_through_it_lives)
 	load(0, VA);
 	set(entry_pa(VA, 1), 0);
 	sim_poison(sim_phys_to_ptr(table), 4096);
-	expect_violation("table freed while CPU 0's TLB");
+	expect_violations(2, "table freed while an upper entry");
 }
 
 Test(sim_detects, a_translation_to_a_free_page)

@@ -17,6 +17,7 @@
 /* Guards: [I] immutable after boot  [T] tlb.mutex */
 struct cpu {
 	struct sim_tlb tlb;
+	struct sim_tlb upper; /* [T] what it has of upper entries */
 	uint64_t root_pa; /* [T] */
 	uint64_t space;   /* [T] what its translations are filed under */
 	bool is_user;     /* [T] */
@@ -85,11 +86,42 @@ sim_cpus_boot(void)
 	}
 }
 
+/* locks: tlb.mutex. */
+static void
+forget_all(struct cpu *self)
+{
+	sim_tlb_remove_all(&self->tlb);
+	sim_tlb_remove_all(&self->upper);
+}
+
+/* Of one space. locks: tlb.mutex. */
+static void
+forget_space(struct cpu *self, uint64_t space)
+{
+	sim_tlb_remove_range(&self->tlb, space, 0, UINT64_MAX);
+	sim_tlb_remove_range(&self->upper, space, 0, UINT64_MAX);
+}
+
+/*
+ * [start_va, last_va]. On x86_64 upper entries go with it for whatever address
+ * (SDM 4.10.4.1), on Arm those that translate some of it. locks: tlb.mutex.
+ */
+static void
+forget_range(struct cpu *self, uint64_t space, uint64_t start_va,
+    uint64_t last_va)
+{
+	bool is_arm = sim_machine.config.arch == SIM_ARCH_AARCH64;
+
+	sim_tlb_remove_range(&self->tlb, space, start_va, last_va);
+	sim_tlb_remove_range(&self->upper, space, is_arm ? start_va : 0,
+	    is_arm ? last_va : UINT64_MAX);
+}
+
 void
 sim_cpus_drop(void)
 {
 	for (unsigned i = 0; i < SIM_CPU_MAX; i++) {
-		sim_tlb_remove_all(&cpus[i].tlb);
+		forget_all(&cpus[i]);
 		pthread_mutex_destroy(&cpus[i].tlb.mutex);
 	}
 	sim_tlb_shared_drop();
@@ -142,9 +174,11 @@ sim_cpu_set_tag(unsigned cpu, uint64_t root_pa, uint64_t tag, bool is_kept)
 		sim_panic("sim: a tag that has too many bits");
 	pthread_mutex_lock(&self->tlb.mutex);
 	if (!is_kept)
-		sim_tlb_remove_range(&self->tlb, tag, 0, UINT64_MAX);
+		forget_space(self, tag);
 	else
 		doomed = sim_tlb_find_doomed(&self->tlb, tag);
+	if (is_kept && doomed == NULL)
+		doomed = sim_tlb_find_doomed(&self->upper, tag);
 	if (doomed != NULL)
 		va = doomed->va;
 	self->root_pa = root_pa;
@@ -210,6 +244,7 @@ sim_counters(struct sim_counters *out)
 	READ(nr_invalidations);
 	READ(nr_shootdowns);
 	READ(nr_stale_hits);
+	READ(nr_short_walks);
 #undef READ
 }
 
@@ -221,6 +256,18 @@ sim_tlb_count(unsigned cpu)
 
 	pthread_mutex_lock(&self->tlb.mutex);
 	nr = self->tlb.nr_entries;
+	pthread_mutex_unlock(&self->tlb.mutex);
+	return nr;
+}
+
+uint64_t
+sim_upper_count(unsigned cpu)
+{
+	struct cpu *self = cpu_at(cpu);
+	uint64_t nr;
+
+	pthread_mutex_lock(&self->tlb.mutex);
+	nr = self->upper.nr_entries;
 	pthread_mutex_unlock(&self->tlb.mutex);
 	return nr;
 }
@@ -251,17 +298,24 @@ sim_fault_name(enum sim_fault fault)
 	return "unknown fault";
 }
 
-void
-sim_walk(const struct sim_walk_request *request, struct sim_walk *out)
+static void
+walk_from(const struct sim_walk_request *request, const struct sim_way *way,
+    struct sim_walk *out)
 {
 	if (request->root_pa == SIM_NO_ROOT) {
 		*out = (struct sim_walk){ .fault = SIM_FAULT_NOT_PRESENT };
 		return;
 	}
 	if (sim_machine.config.arch == SIM_ARCH_X86_64)
-		sim_walk_x86_64(&mmu, request, out);
+		sim_walk_x86_64_from(&mmu, request, way, out);
 	else
-		sim_walk_aarch64(&mmu, request, out);
+		sim_walk_aarch64_from(&mmu, request, way, out);
+}
+
+void
+sim_walk(const struct sim_walk_request *request, struct sim_walk *out)
+{
+	walk_from(request, NULL, out);
 }
 
 static bool
@@ -301,8 +355,8 @@ judge_walk(uint64_t va, const struct sim_walk *walk)
 }
 
 /*
- * The translation is in the TLB: whoever frees one of its pages from now on
- * finds it there; whoever has done so already is found here.
+ * What the walk found is in the caches: whoever frees one of its pages from now
+ * on finds it there; whoever has done so already is found here.
  */
 static void
 judge_fill(unsigned cpu, uint64_t va, const struct sim_walk *walk)
@@ -314,7 +368,7 @@ judge_fill(unsigned cpu, uint64_t va, const struct sim_walk *walk)
 			    cpu, (unsigned long long)va,
 			    (unsigned long long)(walk->entry_pas[i] &
 			        ~(SIM_GRAIN_BYTES - 1)));
-	if (is_free(walk->pa))
+	if (walk->fault == SIM_FAULT_NONE && is_free(walk->pa))
 		sim_violation("CPU %u translates va 0x%llx to free page 0x%llx",
 		    cpu, (unsigned long long)va, (unsigned long long)walk->pa);
 }
@@ -345,6 +399,69 @@ judge_hit(unsigned cpu, const struct sim_walk_request *request, uint64_t pa)
 		    (unsigned long long)pa, sim_fault_name(walk.fault),
 		    (unsigned long long)walk.pa,
 		    walk.is_dirty ? "" : ", clean");
+}
+
+/* The same of a walk that began in the cache of upper entries. */
+static void
+judge_short_walk(unsigned cpu, const struct sim_walk_request *request,
+    const struct sim_walk *walk)
+{
+	struct sim_walk_request look = *request;
+	struct sim_walk whole;
+
+	if (walk->nr_cached == 0)
+		return;
+	COUNT(nr_short_walks);
+	look.is_probe = true;
+	sim_walk(&look, &whole);
+	judge_walk(request->va, &whole);
+	if (walk->fault == SIM_FAULT_NONE)
+		judge_hit(cpu, request, walk->pa);
+}
+
+static bool
+is_x86_64(void)
+{
+	return sim_machine.config.arch == SIM_ARCH_X86_64;
+}
+
+/* The upper entries that the walk has read stay, whatever it came to. */
+static void
+keep_upper(struct cpu *self, uint64_t va, const struct sim_walk *walk)
+{
+	for (unsigned nr = walk->nr_cached + 1; nr < walk->nr_entries; nr++)
+		sim_tlb_insert_upper(&self->upper, self->space, va, walk, nr,
+		    mmu.page_shift +
+		        (mmu.page_shift - 3) * (mmu.nr_levels - nr));
+}
+
+/*
+ * A walk from the deepest upper entry that is cached. At a fault x86_64 forgets
+ * those it used (SDM 4.10.4.1), but may walk again before anybody asks it to.
+ */
+static void
+walk_and_keep(unsigned cpu, const struct sim_walk_request *request,
+    struct sim_walk *walk)
+{
+	struct cpu *self = &cpus[cpu];
+	const struct sim_tlb_entry *upper =
+	    sim_tlb_lookup(&self->upper, self->space, request->va);
+
+	walk_from(request, upper != NULL ? &upper->way : NULL, walk);
+	judge_walk(request->va, walk);
+	judge_short_walk(cpu, request, walk);
+	if (walk->fault != SIM_FAULT_NONE && walk->nr_cached > 0 &&
+	    is_x86_64()) {
+		struct sim_walk again;
+
+		sim_tlb_remove_range(&self->upper, self->space, request->va,
+		    request->va);
+		sim_walk(request, &again);
+		keep_upper(self, request->va, &again);
+		judge_fill(cpu, request->va, &again);
+		return;
+	}
+	keep_upper(self, request->va, walk);
 }
 
 /* A cached translation that lacks a right: the answer without a walk? */
@@ -383,14 +500,13 @@ translate(unsigned cpu, uint64_t va, unsigned access, uint64_t *pa_out,
 		return false;
 	}
 	COUNT(nr_walks);
-	sim_walk(&request, walk);
-	judge_walk(va, walk);
+	walk_and_keep(cpu, &request, walk);
 	/* x86_64 drops the entry at a fault, Arm may keep it. */
-	if (entry != NULL && (walk->fault == SIM_FAULT_NONE ||
-	        sim_machine.config.arch == SIM_ARCH_X86_64))
+	if (entry != NULL && (walk->fault == SIM_FAULT_NONE || is_x86_64()))
 		sim_tlb_remove(&self->tlb, entry);
 	if (walk->fault != SIM_FAULT_NONE) {
 		COUNT(nr_faults);
+		judge_fill(cpu, va, walk);
 		return false;
 	}
 	COUNT(nr_fills);
@@ -561,9 +677,9 @@ invalidate(unsigned cpu, void *pmap, uint64_t space, uint64_t start_va,
 	/* Of a tag that it is not in x86_64 can only drop all. An end of 0 is
 	 * the top of the address space. */
 	if (keeps_to_itself() && self->space != space)
-		sim_tlb_remove_range(&self->tlb, space, 0, UINT64_MAX);
+		forget_space(self, space);
 	else
-		sim_tlb_remove_range(&self->tlb, space, start_va, end_va - 1);
+		forget_range(self, space, start_va, end_va - 1);
 	pthread_mutex_unlock(&self->tlb.mutex);
 	if (hooks.invalidate != NULL)
 		hooks.invalidate(hooks.invalidate_ctx,
@@ -590,7 +706,7 @@ sim_tlb_forget_tags(void)
 {
 	for (unsigned i = 0; i < sim_cpu_count(); i++) {
 		pthread_mutex_lock(&cpus[i].tlb.mutex);
-		sim_tlb_remove_all(&cpus[i].tlb);
+		forget_all(&cpus[i]);
 		pthread_mutex_unlock(&cpus[i].tlb.mutex);
 	}
 }
@@ -603,7 +719,7 @@ sim_tlb_invalidate_page(void *pmap, uint64_t space, uint64_t va)
 	(void)pmap;
 	COUNT(nr_invalidations);
 	pthread_mutex_lock(&self->tlb.mutex);
-	sim_tlb_remove_range(&self->tlb, space, va, va);
+	forget_range(self, space, va, va);
 	pthread_mutex_unlock(&self->tlb.mutex);
 }
 
@@ -621,32 +737,43 @@ sim_tlb_shootdown(void *pmap, uint64_t space, uint64_t cpu_bits,
 
 /* ---- pages that come and go ---------------------------------------------- */
 
+typedef const struct sim_tlb_entry *find_fn(struct sim_tlb *tlb, uint64_t pa,
+    uint64_t space, bool dooms);
+
+/* One cache of CPU number `i`, and whether it reaches what is free now. */
 static void
-report_reach(uint64_t pa, bool is_table)
+report_reach(unsigned i, struct sim_tlb *tlb, find_fn *find, uint64_t pa,
+    const char *words)
+{
+	const struct sim_tlb_entry *entry;
+	uint64_t va = 0;
+
+	pthread_mutex_lock(&cpus[i].tlb.mutex);
+	entry = find(tlb, pa, cpus[i].space, keeps_to_itself());
+	if (entry != NULL)
+		va = entry->va;
+	pthread_mutex_unlock(&cpus[i].tlb.mutex);
+	if (entry != NULL)
+		sim_violation("%s 0x%llx: CPU %u still has 0x%llx", words,
+		    (unsigned long long)pa, i, (unsigned long long)va);
+}
+
+static void
+report_page(uint64_t pa)
+{
+	for (unsigned i = 0; i < sim_cpu_count(); i++)
+		report_reach(i, &cpus[i].tlb, sim_tlb_find_page, pa,
+		    "frame freed while a TLB maps");
+}
+
+static void
+report_table(uint64_t pa)
 {
 	for (unsigned i = 0; i < sim_cpu_count(); i++) {
-		const struct sim_tlb_entry *entry;
-		uint64_t va = 0;
-		bool is_found;
-
-		pthread_mutex_lock(&cpus[i].tlb.mutex);
-		entry = is_table
-		    ? sim_tlb_find_table(&cpus[i].tlb, pa, cpus[i].space,
-		          keeps_to_itself())
-		    : sim_tlb_find_page(&cpus[i].tlb, pa, cpus[i].space,
-		          keeps_to_itself());
-		is_found = entry != NULL;
-		if (is_found)
-			va = entry->va;
-		pthread_mutex_unlock(&cpus[i].tlb.mutex);
-		if (is_found)
-			sim_violation(is_table
-			        ? "table freed while CPU %u's TLB holds "
-			          "0x%llx, made through table 0x%llx"
-			        : "frame freed while CPU %u's TLB still "
-			          "maps 0x%llx -> 0x%llx",
-			    i, (unsigned long long)va,
-			    (unsigned long long)pa);
+		report_reach(i, &cpus[i].tlb, sim_tlb_find_table, pa,
+		    "table freed while a TLB holds what was made through");
+		report_reach(i, &cpus[i].upper, sim_tlb_find_table, pa,
+		    "table freed while an upper entry is cached that leads to");
 	}
 }
 
@@ -664,9 +791,9 @@ sim_cpus_page_freed(uint64_t pa, uint64_t bytes)
 			return;
 		__atomic_store_n(&reach->is_free, 1, __ATOMIC_SEQ_CST);
 		if (__atomic_load_n(&reach->nr_pages, __ATOMIC_SEQ_CST) != 0)
-			report_reach(pa, false);
+			report_page(pa);
 		if (__atomic_load_n(&reach->nr_tables, __ATOMIC_SEQ_CST) != 0)
-			report_reach(pa, true);
+			report_table(pa);
 	}
 }
 

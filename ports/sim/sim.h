@@ -6,10 +6,13 @@
  *         own, filled by walkers written from the architecture manuals; they
  *         share no code with the backends under test. A translation, once
  *         filled in, stays until it is invalidated, so a missing flush is a
- *         wrong read. What real hardware leaves undefined is a violation here:
+ *         wrong read. So do upper entries, of every level: walks begin at the
+ *         lowest there is, also where nothing was ever translated by it; they go
+ *         when the manuals say so. What real hardware leaves undefined is a violation here:
  *
  *           a page freed while some TLB can still translate to it
- *           a table freed while some TLB holds a translation made through it
+ *           a table freed while some TLB holds a translation made through it,
+ *             or while some CPU has an upper entry cached that leads to it
  *           aarch64: a valid entry replaced by a different valid one without
  *             an invalidation between (break before make)
  *           a translation made to, or through, a page that is free
@@ -32,7 +35,8 @@
  * SOURCE  own. The manuals are named in walk_x86_64.c and walk_aarch64.c.
  *
  * I1      for each 4 KiB of RAM: reach[n].nr_pages = the translations in all
- *         TLBs that lead into it; nr_tables = those made through it
+ *         TLBs that lead into it; nr_tables = those made through it, and cached
+ *         upper entries in it or that lead to it
  */
 #ifndef SIM_H
 #define SIM_H
@@ -204,10 +208,13 @@ struct sim_counters {
 	uint64_t nr_invalidations; /* of a range, on one CPU */
 	uint64_t nr_shootdowns;    /* calls */
 	uint64_t nr_stale_hits;    /* hits the tables did not bear out */
+	uint64_t nr_short_walks;   /* walks from a cached upper entry on */
 };
 void sim_counters(struct sim_counters *out);
 /* Translations in the TLB of `cpu`. */
 uint64_t sim_tlb_count(unsigned cpu);
+/* Upper entries, each with the way to it, that `cpu` has cached. */
+uint64_t sim_upper_count(unsigned cpu);
 
 /* ---- tests --------------------------------------------------------------- */
 

@@ -8,22 +8,25 @@
 
 #include <stdlib.h>
 
-/* [S] one for each table entry that some cached translation was made through */
-struct way {
-	struct way *next;
+/*
+ * [S] one for each value of a table entry that something cached was made
+ * through: TLBs may have read it at different times
+ */
+struct step {
+	struct step *next;
 	uint64_t entry_pa;
 	uint64_t fixed;
 	uint64_t nr_users;
 };
 
-#define NR_WAY_BUCKETS 4096u
+#define NR_STEP_BUCKETS 4096u
 
 /* Guards: [I] immutable after boot  [S] this mutex */
 static struct {
 	pthread_mutex_t mutex;
 	struct sim_reach *reach; /* [I] one for each 4 KiB of RAM */
 	uint64_t nr_reach;       /* [I] */
-	struct way *ways[NR_WAY_BUCKETS]; /* [S] */
+	struct step *steps[NR_STEP_BUCKETS]; /* [S] */
 } shared = { .mutex = PTHREAD_MUTEX_INITIALIZER };
 
 static void *
@@ -68,45 +71,52 @@ sim_reach_of(uint64_t pa)
 	return idx < shared.nr_reach ? &shared.reach[idx] : NULL;
 }
 
-static struct way **
-way_at(uint64_t entry_pa)
+static struct step **
+steps_of(uint64_t entry_pa)
 {
-	struct way **link =
-	    &shared.ways[hash(entry_pa >> 3) & (NR_WAY_BUCKETS - 1)];
+	return &shared.steps[hash(entry_pa >> 3) & (NR_STEP_BUCKETS - 1)];
+}
 
-	while (*link != NULL && (*link)->entry_pa != entry_pa)
+static struct step **
+step_at(uint64_t entry_pa, uint64_t fixed)
+{
+	struct step **link = steps_of(entry_pa);
+
+	while (*link != NULL &&
+	    ((*link)->entry_pa != entry_pa || (*link)->fixed != fixed))
 		link = &(*link)->next;
 	return link;
 }
 
 static void
-use_way(uint64_t entry_pa, uint64_t fixed)
+use_way(const struct sim_way *way)
 {
-	struct way **link, *way;
-
 	pthread_mutex_lock(&shared.mutex);
-	link = way_at(entry_pa);
-	if (*link == NULL) {
-		way = (struct way *)zalloc(1, sizeof *way);
-		way->entry_pa = entry_pa;
-		*link = way;
+	for (unsigned i = 0; i < way->nr_entries; i++) {
+		struct step **link = step_at(way->entry_pas[i], way->fixed[i]);
+
+		if (*link == NULL) {
+			*link = (struct step *)zalloc(1, sizeof **link);
+			(*link)->entry_pa = way->entry_pas[i];
+			(*link)->fixed = way->fixed[i];
+		}
+		(*link)->nr_users++;
 	}
-	(*link)->fixed = fixed;
-	(*link)->nr_users++;
 	pthread_mutex_unlock(&shared.mutex);
 }
 
 static void
-unuse_way(uint64_t entry_pa)
+unuse_way(const struct sim_way *way)
 {
-	struct way **link, *way;
-
 	pthread_mutex_lock(&shared.mutex);
-	link = way_at(entry_pa);
-	way = *link;
-	if (way != NULL && --way->nr_users == 0) {
-		*link = way->next;
-		free(way);
+	for (unsigned i = 0; i < way->nr_entries; i++) {
+		struct step **link = step_at(way->entry_pas[i], way->fixed[i]);
+		struct step *step = *link;
+
+		if (step != NULL && --step->nr_users == 0) {
+			*link = step->next;
+			free(step);
+		}
 	}
 	pthread_mutex_unlock(&shared.mutex);
 }
@@ -114,36 +124,45 @@ unuse_way(uint64_t entry_pa)
 bool
 sim_is_cached_otherwise(uint64_t pa, uint64_t fixed, uint64_t *cached_out)
 {
-	bool is_other;
-	struct way *way;
+	const struct step *step;
 
 	pthread_mutex_lock(&shared.mutex);
-	way = *way_at(pa);
-	is_other = way != NULL && way->fixed != fixed;
-	if (is_other)
-		*cached_out = way->fixed;
+	step = *steps_of(pa);
+	while (step != NULL && (step->entry_pa != pa || step->fixed == fixed))
+		step = step->next;
+	if (step != NULL)
+		*cached_out = step->fixed;
 	pthread_mutex_unlock(&shared.mutex);
-	return is_other;
+	return step != NULL;
 }
 
-/* Count a translation in (1) or out (-1) wherever it reaches. */
+static void
+count_table(uint64_t pa, int step)
+{
+	struct sim_reach *reach = sim_reach_of(pa);
+
+	if (reach != NULL)
+		__atomic_add_fetch(&reach->nr_tables, (uint32_t)step,
+		    __ATOMIC_SEQ_CST);
+}
+
+/* Count a translation or upper entry in (1) or out (-1) wherever it reaches. */
 static void
 count_reach(const struct sim_tlb_entry *entry, int step)
 {
 	uint64_t page_bytes = (uint64_t)1 << entry->page_shift;
 
+	for (unsigned i = 0; i < entry->way.nr_entries; i++)
+		count_table(entry->way.entry_pas[i], step);
+	if (entry->is_upper) {
+		count_table(entry->pa, step);
+		return;
+	}
 	for (uint64_t i = 0; i < page_bytes; i += SIM_GRAIN_BYTES) {
 		struct sim_reach *reach = sim_reach_of(entry->pa + i);
 
 		if (reach != NULL)
 			__atomic_add_fetch(&reach->nr_pages, (uint32_t)step,
-			    __ATOMIC_SEQ_CST);
-	}
-	for (unsigned i = 0; i < entry->nr_entries; i++) {
-		struct sim_reach *reach = sim_reach_of(entry->entry_pas[i]);
-
-		if (reach != NULL)
-			__atomic_add_fetch(&reach->nr_tables, (uint32_t)step,
 			    __ATOMIC_SEQ_CST);
 	}
 }
@@ -213,16 +232,43 @@ grow(struct sim_tlb *tlb)
 	tlb->nr_buckets = bigger.nr_buckets;
 }
 
+/* As far as the walk's entry number nr_entries. */
+static void
+copy_way(struct sim_way *way, const struct sim_walk *walk,
+    unsigned nr_entries)
+{
+	way->nr_entries = nr_entries;
+	for (unsigned i = 0; i < nr_entries; i++) {
+		way->entry_pas[i] = walk->entry_pas[i];
+		way->entries[i] = walk->entries[i];
+		way->fixed[i] = walk->fixed[i];
+	}
+}
+
+static void
+file_entry(struct sim_tlb *tlb, struct sim_tlb_entry *entry)
+{
+	struct sim_tlb_entry **bucket;
+
+	if (tlb->nr_entries >= tlb->nr_buckets)
+		grow(tlb);
+	bucket = bucket_of(tlb, entry->space, entry->va);
+	use_way(&entry->way);
+	count_reach(entry, 1);
+	entry->next = *bucket;
+	*bucket = entry;
+	tlb->nr_entries++;
+	tlb->shifts |= (uint64_t)1 << entry->page_shift;
+}
+
 void
 sim_tlb_insert(struct sim_tlb *tlb, uint64_t space, uint64_t va,
     const struct sim_walk *walk)
 {
 	uint64_t inside = ((uint64_t)1 << walk->page_shift) - 1;
-	struct sim_tlb_entry *entry, **bucket;
+	struct sim_tlb_entry *entry =
+	    (struct sim_tlb_entry *)zalloc(1, sizeof *entry);
 
-	if (tlb->nr_entries >= tlb->nr_buckets)
-		grow(tlb);
-	entry = (struct sim_tlb_entry *)zalloc(1, sizeof *entry);
 	entry->space = walk->is_global ? SIM_ALL_SPACES : space;
 	entry->va = va & ~inside;
 	entry->pa = walk->pa & ~inside;
@@ -230,17 +276,27 @@ sim_tlb_insert(struct sim_tlb *tlb, uint64_t space, uint64_t va,
 	entry->rights[0] = walk->rights[0];
 	entry->rights[1] = walk->rights[1];
 	entry->is_dirty = walk->is_dirty;
-	entry->nr_entries = walk->nr_entries;
-	for (unsigned i = 0; i < walk->nr_entries; i++) {
-		entry->entry_pas[i] = walk->entry_pas[i];
-		use_way(walk->entry_pas[i], walk->fixed[i]);
-	}
-	count_reach(entry, 1);
-	bucket = bucket_of(tlb, entry->space, entry->va);
-	entry->next = *bucket;
-	*bucket = entry;
-	tlb->nr_entries++;
-	tlb->shifts |= (uint64_t)1 << walk->page_shift;
+	copy_way(&entry->way, walk, walk->nr_entries);
+	file_entry(tlb, entry);
+}
+
+void
+sim_tlb_insert_upper(struct sim_tlb *tlb, uint64_t space, uint64_t va,
+    const struct sim_walk *walk, unsigned nr_entries, unsigned span_shift)
+{
+	struct sim_tlb_entry *entry =
+	    (struct sim_tlb_entry *)zalloc(1, sizeof *entry);
+
+	entry->space = space;
+	entry->va = va >> span_shift << span_shift;
+	/* The next entry is in the table that these lead to. */
+	entry->pa = walk->entry_pas[nr_entries] &
+	    ~(((uint64_t)1 << MMKIT_PAGE_SHIFT) - 1);
+	entry->page_shift = span_shift;
+	entry->is_upper = true;
+	copy_way(&entry->way, walk, nr_entries);
+	entry->way.table_pa = entry->pa;
+	file_entry(tlb, entry);
 }
 
 void
@@ -253,8 +309,7 @@ sim_tlb_remove(struct sim_tlb *tlb, struct sim_tlb_entry *entry)
 	*link = entry->next;
 	tlb->nr_entries--;
 	count_reach(entry, -1);
-	for (unsigned i = 0; i < entry->nr_entries; i++)
-		unuse_way(entry->entry_pas[i]);
+	unuse_way(&entry->way);
 	free(entry);
 }
 
@@ -327,10 +382,10 @@ leads_to(const struct sim_tlb_entry *entry, uint64_t pa)
 static bool
 is_made_through(const struct sim_tlb_entry *entry, uint64_t pa)
 {
-	for (unsigned i = 0; i < entry->nr_entries; i++)
-		if (entry->entry_pas[i] - pa < SIM_GRAIN_BYTES)
+	for (unsigned i = 0; i < entry->way.nr_entries; i++)
+		if (entry->way.entry_pas[i] - pa < SIM_GRAIN_BYTES)
 			return true;
-	return false;
+	return entry->is_upper && entry->pa - pa < SIM_GRAIN_BYTES;
 }
 
 static const struct sim_tlb_entry *

@@ -44,6 +44,15 @@ struct sim_walk_request {
 	bool is_probe;   /* look only: set no bits */
 };
 
+/* The upper entries of a way, from the root down, as a walk once read them. */
+struct sim_way {
+	unsigned nr_entries;
+	uint64_t entry_pas[SIM_WALK_LEVELS_MAX];
+	uint64_t entries[SIM_WALK_LEVELS_MAX];
+	uint64_t fixed[SIM_WALK_LEVELS_MAX];
+	uint64_t table_pa; /* where the last one leads */
+};
+
 struct sim_walk {
 	enum sim_fault fault;  /* the fields below pa hold if NONE */
 	unsigned level;        /* where the walk ended */
@@ -57,6 +66,7 @@ struct sim_walk {
 	unsigned memory;       /* the memory type, in the format's own bits */
 	/* the way, from the root down: also of a walk that faults */
 	unsigned nr_entries;
+	unsigned nr_cached; /* of them, not read but taken from a cache */
 	uint64_t entry_pas[SIM_WALK_LEVELS_MAX];
 	uint64_t entries[SIM_WALK_LEVELS_MAX];
 	/* the bits that may not change while a translation is cached */
@@ -67,6 +77,14 @@ void sim_walk_x86_64(const struct sim_mmu *mmu,
     const struct sim_walk_request *request, struct sim_walk *out);
 void sim_walk_aarch64(const struct sim_mmu *mmu,
     const struct sim_walk_request *request, struct sim_walk *out);
+
+/* The same, but what `way` has is not read again. NULL: from the root. */
+void sim_walk_x86_64_from(const struct sim_mmu *mmu,
+    const struct sim_walk_request *request, const struct sim_way *way,
+    struct sim_walk *out);
+void sim_walk_aarch64_from(const struct sim_mmu *mmu,
+    const struct sim_walk_request *request, const struct sim_way *way,
+    struct sim_walk *out);
 
 const char *sim_fault_name(enum sim_fault fault);
 
@@ -79,6 +97,22 @@ sim_entry_ptr(uint64_t pa)
 	if (pa % 8 != 0 || offset_bytes >= sim_ram.bytes)
 		return NULL;
 	return (uint64_t *)(void *)(sim_ram.ptr + offset_bytes);
+}
+
+/* A walk begins after the entries of `way`, at the table they lead to. */
+static inline uint64_t
+sim_walk_resume(const struct sim_way *way, unsigned *level,
+    struct sim_walk *out)
+{
+	for (unsigned i = 0; i < way->nr_entries; i++) {
+		out->entry_pas[i] = way->entry_pas[i];
+		out->entries[i] = way->entries[i];
+		out->fixed[i] = way->fixed[i];
+	}
+	out->nr_entries = way->nr_entries;
+	out->nr_cached = way->nr_entries;
+	*level -= way->nr_entries;
+	return way->table_pa;
 }
 
 /* One locked update, as the hardware does it; false: the entry has changed. */

@@ -247,14 +247,19 @@ sim_root_of_ttbr(uint64_t ttbr)
 /* Follow the tables down. The result is in out->fault. */
 static void
 descend(const struct sim_mmu *mmu, const struct sim_walk_request *request,
-    struct sim_walk *out)
+    const struct sim_way *way, struct sim_walk *out)
 {
 	uint64_t table_pa = request->root_pa;
 	uint64_t index_mask = ((uint64_t)1 << (mmu->page_shift - 3)) - 1;
 	uint64_t tables = 0;
 	const char *malformed = NULL;
+	unsigned level = mmu->nr_levels;
 
-	for (unsigned level = mmu->nr_levels; level-- > 0;) {
+	if (way != NULL)
+		table_pa = sim_walk_resume(way, &level, out);
+	for (unsigned i = 0; i < out->nr_entries; i++)
+		tables |= out->entries[i] & TABLE_RESTRICTIONS;
+	while (level-- > 0) {
 		uint64_t index =
 		    request->va >> shift_of_level(mmu, level) & index_mask;
 		uint64_t entry;
@@ -294,8 +299,9 @@ set_accessed_and_dirty(const struct sim_walk_request *request,
 }
 
 void
-sim_walk_aarch64(const struct sim_mmu *mmu,
-    const struct sim_walk_request *request, struct sim_walk *out)
+sim_walk_aarch64_from(const struct sim_mmu *mmu,
+    const struct sim_walk_request *request, const struct sim_way *way,
+    struct sim_walk *out)
 {
 	do {
 		*out = (struct sim_walk){ 0 };
@@ -303,7 +309,7 @@ sim_walk_aarch64(const struct sim_mmu *mmu,
 			out->fault = SIM_FAULT_ADDRESS;
 			return;
 		}
-		descend(mmu, request, out);
+		descend(mmu, request, way, out);
 		if (out->fault != SIM_FAULT_NONE)
 			return;
 		/* The access flag is looked at before permissions. */
@@ -317,4 +323,11 @@ sim_walk_aarch64(const struct sim_mmu *mmu,
 		}
 	} while (mmu->hardware_ad && !request->is_probe &&
 	    !set_accessed_and_dirty(request, out));
+}
+
+void
+sim_walk_aarch64(const struct sim_mmu *mmu,
+    const struct sim_walk_request *request, struct sim_walk *out)
+{
+	sim_walk_aarch64_from(mmu, request, NULL, out);
 }

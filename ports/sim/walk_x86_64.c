@@ -104,11 +104,14 @@ describe_leaf(const struct sim_walk_request *request, unsigned level,
 /* Follow the tables down. The result is in out->fault. */
 static void
 descend(const struct sim_mmu *mmu, const struct sim_walk_request *request,
-    struct sim_walk *out)
+    const struct sim_way *way, struct sim_walk *out)
 {
 	uint64_t table_pa = request->root_pa & E_ADDRESS;
+	unsigned level = mmu->nr_levels;
 
-	for (unsigned level = mmu->nr_levels; level-- > 0;) {
+	if (way != NULL)
+		table_pa = sim_walk_resume(way, &level, out);
+	while (level-- > 0) {
 		uint64_t index = request->va >> shift_of_level(level) & 511;
 		uint64_t entry_pa = table_pa + index * 8;
 		uint64_t *ptr = sim_entry_ptr(entry_pa);
@@ -146,7 +149,7 @@ static bool
 set_accessed_and_dirty(const struct sim_walk_request *request,
     struct sim_walk *out)
 {
-	for (unsigned i = 0; i < out->nr_entries; i++) {
+	for (unsigned i = out->nr_cached; i < out->nr_entries; i++) {
 		uint64_t entry = out->entries[i];
 		uint64_t wanted = entry | E_ACCESSED;
 
@@ -162,8 +165,9 @@ set_accessed_and_dirty(const struct sim_walk_request *request,
 }
 
 void
-sim_walk_x86_64(const struct sim_mmu *mmu,
-    const struct sim_walk_request *request, struct sim_walk *out)
+sim_walk_x86_64_from(const struct sim_mmu *mmu,
+    const struct sim_walk_request *request, const struct sim_way *way,
+    struct sim_walk *out)
 {
 	do {
 		*out = (struct sim_walk){ 0 };
@@ -171,7 +175,7 @@ sim_walk_x86_64(const struct sim_mmu *mmu,
 			out->fault = SIM_FAULT_ADDRESS;
 			return;
 		}
-		descend(mmu, request, out);
+		descend(mmu, request, way, out);
 		if (out->fault != SIM_FAULT_NONE)
 			return;
 		if ((request->access & ~out->rights[request->is_user]) != 0) {
@@ -179,4 +183,11 @@ sim_walk_x86_64(const struct sim_mmu *mmu,
 			return;
 		}
 	} while (!request->is_probe && !set_accessed_and_dirty(request, out));
+}
+
+void
+sim_walk_x86_64(const struct sim_mmu *mmu,
+    const struct sim_walk_request *request, struct sim_walk *out)
+{
+	sim_walk_x86_64_from(mmu, request, NULL, out);
 }
