@@ -466,6 +466,14 @@ mmk__centry_detach(struct mmk_physmem *physmem, struct mmk_centry *entry)
 	mmk__physmem_free(physmem, cframe, sizeof(*cframe));
 }
 
+/* No more pins come while the mutex is held, but all may end at any moment. */
+MMK_PRIVATE bool
+mmk__cframe_is_pinned(const struct mmk_cframe *cframe)
+{
+	return cframe->memory != NULL &&
+	    MMKIT_ATOMIC_LOAD(&cframe->memory->pins) != 0;
+}
+
 /* The entry is in its container's tree. pre: promised, and nothing is there. */
 MMK_PRIVATE void
 mmk__container_insert(struct mmk_centry *entry)
@@ -612,7 +620,7 @@ mmk__family_halve(struct mmk_physmem *physmem, struct mmk_cframe *cframe)
 	enum mmk_err err;
 
 	MMK_ASSERT(cframe->order > 0);
-	if (memory != NULL && MMKIT_ATOMIC_LOAD(&memory->pins) != 0)
+	if (mmk__cframe_is_pinned(cframe))
 		return MMK_ERR_BUSY;
 	err = mmk__halve_reserve(physmem, cframe, &stock);
 	if (err == MMK_OK && memory != NULL &&
@@ -755,8 +763,7 @@ mmk__centry_pin(const struct mmk_centry *entry)
 {
 	const struct mmk_cframe *cframe = entry->cframe;
 
-	if (cframe->memory == NULL || cframe->nr_entries > 1 ||
-	    MMKIT_ATOMIC_LOAD(&cframe->memory->pins) == 0)
+	if (cframe->nr_entries > 1 || !mmk__cframe_is_pinned(cframe))
 		return NULL;
 	return mmk__cpin_heir(entry->container->physmem, cframe->memory, NULL);
 }

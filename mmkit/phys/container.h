@@ -425,7 +425,8 @@ mmk__container_fill(struct mmk_container *container, struct mmk__names names,
 
 /*
  * Pages whose charge goes over from what SQUASH removes to what comes in its
- * place; at most those of the range. What is pinned stays charged itself.
+ * place; at most those of the range. What is pinned may stay charged itself,
+ * through its last name: which of several that is, is not known yet.
  */
 MMK_PRIVATE uint64_t
 mmk__container_squashed(const struct mmk_container *container, unsigned flags,
@@ -438,7 +439,7 @@ mmk__container_squashed(const struct mmk_container *container, unsigned flags,
 	if ((flags & (MMK_CONTAINER_EXTRA | MMK_CONTAINER_PARTIAL)) != 0)
 		return 0;
 	for (; entry != NULL; entry = mmk__container_next(entry, names->last))
-		if (!entry->is_extra && mmk__centry_pin(entry) == NULL)
+		if (!entry->is_extra && !mmk__cframe_is_pinned(entry->cframe))
 			nr_pages += mmk__cframe_nr_pages(entry->cframe);
 	return nr_pages;
 }
@@ -610,12 +611,9 @@ mmk__release_count(const struct mmk_container *container,
 
 	*nr_shared_out = 0;
 	for (; entry != NULL; entry = mmk__container_next(entry, names->last)) {
-		const struct mmk_cframe *cframe = entry->cframe;
-
-		if (cframe->memory != NULL &&
-		    MMKIT_ATOMIC_LOAD(&cframe->memory->pins) != 0)
+		if (mmk__cframe_is_pinned(entry->cframe))
 			return MMK_ERR_BUSY;
-		*nr_shared_out += cframe->nr_entries > 1;
+		*nr_shared_out += entry->cframe->nr_entries > 1;
 	}
 	return MMK_OK;
 }

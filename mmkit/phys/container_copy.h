@@ -116,13 +116,6 @@ mmk__copy_drop_memories(struct mmk__copy *copy)
 	}
 }
 
-MMK_PRIVATE bool
-mmk__cframe_is_pinned(const struct mmk_cframe *cframe)
-{
-	return cframe->memory != NULL &&
-	    MMKIT_ATOMIC_LOAD(&cframe->memory->pins) != 0;
-}
-
 /* errors NOMEM: none is in stock. */
 MMK_PRIVATE enum mmk_err
 mmk__copy_get_memories(struct mmk__copy *copy)
