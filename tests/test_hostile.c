@@ -66,3 +66,55 @@ Test(hostile, squashing_two_names_of_a_pinned_page_makes_no_credit)
 	cr_assert(mmk_control_check(&t.tree));
 	finish(x);
 }
+
+#define RW (MMK_PROT_READ | MMK_PROT_WRITE)
+
+static enum mmk_err
+on_enter(void *ctx, uint64_t name, mmk_pa pa, uint64_t nr_pages,
+    unsigned access)
+{
+	(void)ctx;
+	(void)name;
+	(void)pa;
+	(void)nr_pages;
+	(void)access;
+	return MMK_OK;
+}
+
+static const struct mmk_container_sink sink = { on_enter, NULL };
+
+static void
+expire_all(void)
+{
+	(void)mmk_pin_expire(&t.pins, 500);
+}
+
+/* Time does not stop for physmem->mutex: another CPU ends pins meanwhile. */
+Test(hostile, pins_that_end_amid_a_copy_leave_it_whole)
+{
+	struct mmk_container *x;
+	struct mmk_cpin *pins[2];
+	char text[2] = { 'a', 'b' };
+	mmk_pa pa;
+
+	begin();
+	x = container(&t.root);
+	ok(mmk_container_allocate(x, PAGE, 3 * PAGE, 0, NULL));
+	ok(mmk_container_write(x, PAGE, &text[0], 1));
+	ok(mmk_container_write(x, 3 * PAGE, &text[1], 1));
+	ok(mmk_container_map(x, PAGE, 3 * PAGE, RW, &sink));
+	ok(mmk_container_pin(x, PAGE, 100, &pins[0], &pa));
+	ok(mmk_container_pin(x, 2 * PAGE, 100, &pins[1], &pa));
+	at_revoke = expire_all;
+	ok(mmk_container_copy(x, PAGE, x, 17 * PAGE, 3 * PAGE, MMK_COPY_COW, 0,
+	    NULL));
+	cr_assert(at_revoke == NULL, "the pins did end");
+	ok(mmk_container_read(x, 17 * PAGE, &text[1], 1));
+	cr_assert_eq(text[1], 'a');
+	ok(mmk_container_read(x, 19 * PAGE, &text[0], 1));
+	cr_assert_eq(text[0], 'b');
+	cr_assert(mmk_physmem_check(&t.physmem));
+	for (unsigned i = 0; i < 2; i++)
+		cr_assert(!mmk_container_unpin(&t.physmem, pins[i]));
+	finish(x);
+}

@@ -100,7 +100,6 @@ mmk__copy_overlaps(const struct mmk__copy *copy)
 	    copy->target.start <= copy->source.last;
 }
 
-/* Memory in stock, for the frames that must be copied at once. errors NOMEM. */
 MMK_PRIVATE void
 mmk__copy_drop_memories(struct mmk__copy *copy)
 {
@@ -110,13 +109,18 @@ mmk__copy_drop_memories(struct mmk__copy *copy)
 	while ((link = mmk_list_pop_front(&copy->memories)) != NULL) {
 		struct mmk_cframe *cframe = mmk__copy_of_link(link);
 
+		cframe->memory->owner = NULL;
 		(void)mmk_frame_unref(phys, cframe->memory);
 		cframe->memory = NULL;
 		mmk_list_push_front(&copy->stock.cframes, &cframe->copies);
 	}
 }
 
-/* errors NOMEM: none is in stock. */
+/*
+ * Memory in stock for the frames that must be copied at once. Its owner is the
+ * frame that it is for: pins may end before the copying, but what was pinned
+ * here counts as pinned until then. errors NOMEM: none is in stock.
+ */
 MMK_PRIVATE enum mmk_err
 mmk__copy_get_memories(struct mmk__copy *copy)
 {
@@ -142,9 +146,26 @@ mmk__copy_get_memories(struct mmk__copy *copy)
 			mmk__copy_drop_memories(copy);
 			return err;
 		}
+		cframe->memory->owner = entry->cframe;
 		mmk_list_push_back(&copy->memories, &cframe->copies);
 	}
 	return MMK_OK;
+}
+
+/* What mmk__copy_get_memories got for the frame; NULL: it need not. */
+MMK_PRIVATE struct mmk_cframe *
+mmk__copy_take_memory(struct mmk__copy *copy, const struct mmk_cframe *old)
+{
+	struct mmk_link *link = mmk_list_first(&copy->memories);
+	struct mmk_cframe *cframe;
+
+	if (link == NULL)
+		return NULL;
+	cframe = mmk__copy_of_link(link);
+	if (cframe->memory->owner != old)
+		return NULL;
+	mmk_list_remove(link);
+	return cframe;
 }
 
 /* Everything that can fail, in an order that can be undone. */
@@ -198,10 +219,9 @@ mmk__copy_cframe(struct mmk__copy *copy, struct mmk_cframe *old)
 {
 	struct mmk_physmem *physmem = copy->from->physmem;
 	struct mmk_phys *phys = physmem->config.phys;
-	struct mmk_cframe *cframe;
+	struct mmk_cframe *cframe = mmk__copy_take_memory(copy, old);
 
-	if (mmk__cframe_is_pinned(old)) {
-		cframe = mmk__copy_of_link(mmk_list_pop_front(&copy->memories));
+	if (cframe != NULL) {
 		/* A device may write meanwhile; nobody else can. */
 		mmk__cframe_revoke(physmem, old, MMK_PROT_READ);
 		mmk__memory_copy(phys, cframe->memory, old->memory);
