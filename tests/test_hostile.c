@@ -118,3 +118,25 @@ Test(hostile, pins_that_end_amid_a_copy_leave_it_whole)
 		cr_assert(!mmk_container_unpin(&t.physmem, pins[i]));
 	finish(x);
 }
+
+/* Short pins that are never given back: each costs the kernel memory. */
+Test(hostile, pins_that_are_over_count_until_they_are_given_back)
+{
+	struct mmk_container *x;
+	struct mmk_cpin *pins[5];
+	mmk_pa pa;
+
+	begin();
+	x = container(&t.root);
+	ok(mmk_container_allocate(x, 0, PAGE, 0, NULL));
+	for (unsigned i = 0; i < 4; i++)
+		ok(mmk_container_pin(x, 0, 10, &pins[i], &pa));
+	sim_set_clock_ns(100);
+	mmk_physmem_expire(&t.physmem);
+	cr_assert_eq(mmk_container_pin(x, 0, 10, &pins[4], &pa), MMK_ERR_LIMIT);
+	cr_assert(!mmk_container_unpin(&t.physmem, pins[0]));
+	ok(mmk_container_pin(x, 0, 10, &pins[0], &pa));
+	for (unsigned i = 0; i < 4; i++)
+		(void)mmk_container_unpin(&t.physmem, pins[i]);
+	finish(x);
+}

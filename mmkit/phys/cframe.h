@@ -78,7 +78,7 @@ struct mmk_physmem_config {
 	const struct mmk_btree_memory *nodes;
 	const struct mmk_physmem_plug *plug; /* NULL: none */
 	struct mmk_handle_sys *handles;      /* NULL: containers have no names */
-	uint32_t max_pins; /* for each container */
+	uint32_t max_pins; /* for each container; see mmk_container_pin */
 	bool is_eager; /* unmap at once whatever is given up: see deallocate */
 };
 
@@ -114,7 +114,7 @@ struct mmk_container {
 	uint64_t nr_wanted;              /* [X] inserts to reserve; scratch */
 	uint64_t nr_kept_pages; /* [X] charges that what is removed leaves to
 	                         * what comes in its place; scratch */
-	uint32_t nr_pins;                /* [X] */
+	uint32_t nr_pins;                /* [X] over or not, until unpin */
 	uint32_t refs;                   /* [a] */
 	bool is_dead;                    /* [X] */
 	bool has_left; /* [X] translations of names it has given up */
@@ -728,7 +728,6 @@ mmk__cpin_finish(struct mmk_physmem *physmem, struct mmk_cpin *pin)
 	struct mmk_cpin *heir = mmk__cpin_heir(physmem, pin->memory, pin);
 
 	pin->is_over = true;
-	pin->container->nr_pins--;
 	if (pin->nr_pages + pin->nr_extra_pages > 0 && heir != NULL) {
 		heir->control = pin->control;
 		heir->nr_pages = pin->nr_pages;

@@ -69,7 +69,8 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_container_write(
  *
  * out      *pa_out, of `name`; *pin_out, which mmk_container_unpin must get,
  *          also when its time is over.
- * errors   MMK_ERR_LIMIT: too long, or more pins than config.max_pins.
+ * errors   MMK_ERR_LIMIT: too long, or config.max_pins were not unpinned yet,
+ *          those whose time is over included.
  *          MMK_ERR_INVAL: no time, no clock, no config.pins. NOENT, ACCESS,
  *          NOMEM, AGAIN: as map, for writing. Nothing changed.
  */
@@ -528,6 +529,7 @@ mmk_container_unpin(struct mmk_physmem *physmem, struct mmk_cpin *pin)
 	lasted = mmk_pin_end(physmem->config.pins, &pin->pin);
 	if (!pin->is_over)
 		mmk__cpin_finish(physmem, pin);
+	pin->container->nr_pins--;
 	mmk_list_remove(&pin->link);
 	MMKIT_MUTEX_UNLOCK(&physmem->mutex);
 	mmk_container_unref(pin->container);
