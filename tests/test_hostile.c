@@ -140,3 +140,73 @@ Test(hostile, pins_that_are_over_count_until_they_are_given_back)
 		(void)mmk_container_unpin(&t.physmem, pins[i]);
 	finish(x);
 }
+
+static uint32_t nr_here; /* translations that nobody took away */
+
+static enum mmk_err
+count_enter(void *ctx, uint64_t name, mmk_pa pa, uint64_t nr_pages,
+    unsigned access)
+{
+	nr_here++;
+	return on_enter(ctx, name, pa, nr_pages, access);
+}
+
+static void
+all_gone(void)
+{
+	nr_here = 0;
+}
+
+/* The container of `name`, whose page 0 somebody else will have for ever. */
+static struct mmk_container *
+lookup_and_share(struct mmk_handles *table, mmk_handle_name name,
+    struct mmk_container *with)
+{
+	struct mmk_container *x;
+
+	ok(mmk_container_lookup_name(table, name, 0, &x));
+	ok(mmk_container_copy(x, 0, with, 0, PAGE, MMK_COPY_SHARE, 0, NULL));
+	return x;
+}
+
+/* What its owner gave up while a server looked at it, and then took back. */
+static void
+give_up_and(enum mmk_err (*take_back)(struct mmk_handles *, mmk_handle_name))
+{
+	const struct mmk_container_sink mine = { count_enter, NULL };
+	struct mmk_handles owner, server;
+	mmk_handle_name box, lent, control;
+	struct mmk_container *x, *y;
+
+	begin();
+	mmk_handles_init(&owner, &t.handles, 8);
+	mmk_handles_init(&server, &t.handles, 8);
+	ok(mmk_handle_insert(&owner, &t.root.target, MMK_RIGHT_ALL, &control));
+	ok(mmk_physmem_create(&t.physmem, &owner, control, &box));
+	ok(mmk_physmem_allocate(&owner, box, 0, PAGE, 0, NULL));
+	ok(mmk_physmem_lend(&owner, box, &server, MMK_RIGHT_READ, &lent));
+	y = container(&t.root);
+	x = lookup_and_share(&owner, box, y);
+	nr_here = 0;
+	ok(mmk_physmem_map(&server, lent, 0, PAGE, MMK_PROT_READ, &mine));
+	at_revoke = all_gone;
+	ok(mmk_physmem_deallocate(&owner, box, 0, PAGE, 0, NULL));
+	cr_assert_eq(nr_here, 1u, "left where it is: lazily");
+	ok(take_back(&owner, box));
+	cr_assert_eq(nr_here, 0u, "the server's mappings end");
+	(void)!mmk_container_destroy(x);
+	mmk_container_unref(x);
+	mmk_handles_fini(&server);
+	mmk_handles_fini(&owner);
+	finish(y);
+}
+
+Test(hostile, revoking_ends_translations_of_names_given_up)
+{
+	give_up_and(mmk_physmem_revoke);
+}
+
+Test(hostile, destroying_ends_translations_of_names_given_up)
+{
+	give_up_and(mmk_physmem_destroy);
+}

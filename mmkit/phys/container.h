@@ -91,7 +91,8 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_container_allocate(
  * Memory that nobody else names is free at once, unless it is pinned. Of memory
  * that others still name, translations that can only read are left where they
  * are, for they show nothing that was not shown before: until somebody may
- * write to it, or it is freed, or names are allocated in the container again.
+ * write to it, or it is freed, or names are allocated in the container again,
+ * or it is revoked or destroyed.
  * (With config.is_eager they go at once.)
  *
  * errors   MMK_ERR_NOENT: a name is not allocated; with PARTIAL such names are
@@ -237,6 +238,7 @@ mmk__container_end(struct mmk_container *container)
 	mmk__physmem_sweep(physmem);
 	container->is_dead = true;
 	(void)mmk__container_clear(container, &all);
+	mmk__container_forget_left(container);
 	mmk_btree_fini(&container->tree);
 	mmk_list_remove(&container->of_physmem);
 	MMKIT_MUTEX_UNLOCK(&physmem->mutex);

@@ -84,8 +84,8 @@ MMK_API bool mmk_container_unpin(struct mmk_physmem *physmem,
     struct mmk_cpin *pin);
 
 /*
- * mmk_container_revoke: no translation of what the container names is left,
- * whoever was granted it. They may ask again.
+ * mmk_container_revoke: no translation of what the container names, or ever
+ * named, is left, whoever was granted it. They may ask again.
  * errors   MMK_ERR_NOENT: it is dead; nothing is left anyway.
  */
 MMK_API enum mmk_err mmk_container_revoke(struct mmk_container *container);
@@ -311,6 +311,7 @@ mmk_container_revoke(struct mmk_container *container)
 	entry = mmk__container_first(container, 0, UINT64_MAX);
 	for (; entry != NULL; entry = mmk__container_next(entry, UINT64_MAX))
 		mmk__cframe_revoke(container->physmem, entry->cframe, 0);
+	mmk__container_forget_left(container);
 	MMKIT_MUTEX_UNLOCK(&container->physmem->mutex);
 	return MMK_OK;
 }
