@@ -4,6 +4,7 @@
  * addresses, a reserve, a word when memory runs low; and its numbers.
  */
 #include "frame_fixture.h"
+#include "mmkit/phys/compact.h"
 
 enum { PAGES = 4096 };
 
@@ -155,6 +156,49 @@ Test(zones, the_reserve_is_for_those_who_name_it)
 	cr_assert_eq(stats().nr_cached_pages, 0, "no more than was asked for");
 	put(dip);
 	put_all(all);
+	fini();
+}
+
+/* Nor is it for runs, whether frames are moved for them or not. */
+Test(zones, the_reserve_is_not_for_runs)
+{
+	struct mmk_phys_config config = machine_config();
+	struct mmk_run_request request = { .nr_pages = 3,
+		.use = MMK_USE_KERNEL };
+	struct mmk_compaction effort = { NULL, 1000, 0 };
+	struct mmk_frame *all;
+	mmk_pfn first = 1;
+	uint64_t nr;
+
+	config.reserve_pages = 100;
+	cr_assert_eq(mmk_phys_init(&phys, &config), MMK_OK);
+	all = take_all(0, &nr);
+	cr_assert_eq(mmk_run_alloc(&phys, &request, &first), MMK_ERR_NOSPACE);
+	cr_assert_eq(mmk_compact_run(&phys, &effort, &request, &first),
+	    MMK_ERR_NOMEM);
+	cr_assert_eq(first, 1u);
+	cr_assert_eq(effort.nr_moves, 0);
+	put_all(all);
+	cr_assert_eq(mmk_run_alloc(&phys, &request, &first), MMK_OK);
+	mmk_run_free(&phys, first, 3);
+	fini();
+}
+
+Test(zones, low_water_is_told_of_a_run)
+{
+	struct mmk_phys_config config = machine_config();
+	struct mmk_run_request request = { .nr_pages = 3,
+		.use = MMK_USE_KERNEL };
+	mmk_pfn first = 0;
+
+	config.low_water = tell_low;
+	config.low_water_pages = PAGES;
+	config.ctx = &nr_told;
+	nr_told = 0;
+	cr_assert_eq(mmk_phys_init(&phys, &config), MMK_OK);
+	cr_assert_eq(mmk_run_alloc(&phys, &request, &first), MMK_OK);
+	cr_assert_eq(nr_told, 1);
+	mmk_run_free(&phys, first, 3);
 	fini();
 }
 

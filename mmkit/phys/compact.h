@@ -51,7 +51,8 @@ struct mmk_compaction {
  *          movable, or pinned, or on loan; or there is no place in it.
  *          MMK_ERR_BUSY: a mover refused, or somebody else was at work there.
  *          MMK_ERR_LIMIT: it would take more than max_moves.
- *          MMK_ERR_NOMEM: nowhere to move the frames to.
+ *          MMK_ERR_NOMEM: nowhere to move the frames to, or it would take
+ *          of the reserve.
  *          MMK_ERR_INVAL: as mmk_run_alloc.
  *          Whatever was moved stays where it is now; else nothing changed.
  */
@@ -483,6 +484,8 @@ mmk__compact(struct mmk__clear *clear, const struct mmk_run_request *request)
 	if (effort->pins != NULL)
 		(void)mmk_pin_expire(effort->pins, MMKIT_CLOCK_NS());
 	mmk_phys_drain(clear->phys);
+	if (request->nr_pages > mmk__store_spare(&clear->phys->store, false))
+		return MMK_ERR_NOMEM;
 	clear->use = request->use;
 	clear->claimed = NULL;
 	clear->nr_claimed = 0;

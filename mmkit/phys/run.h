@@ -45,7 +45,8 @@ struct mmk_run_request {
  *
  * pre      no lock of rank MMK_RANK_CPU_CACHE or above is held.
  * out      *first_pfn_out; untouched on error.
- * errors   MMK_ERR_NOSPACE: no such run is free; compaction may make one.
+ * errors   MMK_ERR_NOSPACE: no such run is free, or it would take of the
+ *          reserve; compaction may make one.
  *          MMK_ERR_NOMEM: an allocation failed on request, for tests.
  *          MMK_ERR_INVAL: no pages, no power of two, a boundary that is
  *          smaller than the run, a window that is empty, other flags, or a
@@ -310,6 +311,8 @@ mmk_run_alloc(struct mmk_phys *phys, const struct mmk_run_request *request,
 	if (MMKIT_FAIL_POINT())
 		return MMK_ERR_NOMEM;
 	mmk_phys_drain(phys);
+	if (request->nr_pages > mmk__store_spare(&phys->store, false))
+		return MMK_ERR_NOSPACE;
 	window = mmk__run_window(phys, request, true);
 	if (!mmk__run_search(phys, request, &window, &pfn)) {
 		window = mmk__run_window(phys, request, false);
@@ -318,6 +321,8 @@ mmk_run_alloc(struct mmk_phys *phys, const struct mmk_run_request *request,
 	}
 	mmk__run_establish(phys, pfn, pfn + request->nr_pages, request->flags,
 	    request->use);
+	if (phys->low_water != NULL)
+		mmk__phys_watch(phys);
 	*first_pfn_out = pfn;
 	return MMK_OK;
 }
