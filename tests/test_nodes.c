@@ -10,7 +10,7 @@ static unsigned node_of_cpu[64];
 #define MMKIT_CPU_NODE(cpu) (node_of_cpu[cpu])
 #include <pthread.h>
 
-#include "mmkit/phys/run.h"
+#include "mmkit/phys/compact.h"
 #include "frame_fixture.h"
 
 #define PAGE MMK_PAGE_BYTES
@@ -222,6 +222,30 @@ Test(nodes, low_memory_is_low_on_every_node)
 }
 
 /* ---- edges --------------------------------------------------------------- */
+
+/* Whoever names a node and no other gets nothing rather than another's. */
+Test(nodes, nothing_is_moved_for_an_exact_node)
+{
+	unsigned flags = MMK_ALLOC_NODE(1) | MMK_ALLOC_EXACT;
+	struct mmk_compaction effort = { NULL, 1000, 0 };
+	struct mmk_frame *all = NULL, *frame = NULL;
+
+	boot_nodes();
+	while (mmk_frame_alloc(&phys, 0, flags, MMK_USE_KERNEL, &frame) ==
+	    MMK_OK) {
+		frame->owner = all;
+		all = frame;
+	}
+	frame = NULL;
+	cr_assert_eq(mmk_compact_frame(&phys, &effort, 2, flags, MMK_USE_KERNEL,
+	                 &frame), MMK_ERR_NOMEM);
+	cr_assert(frame == NULL);
+	cr_assert_eq(effort.nr_moves, 0);
+	cr_assert_eq(mmk_compact_frame(&phys, &effort, 2, MMK_ALLOC_NODE(1),
+	                 MMK_USE_KERNEL, &frame), MMK_OK, "a wish only");
+	put(frame);
+	put_all(all);
+}
 
 /* A granule is of one node: of the lowest span that has some of it. */
 Test(nodes, a_granule_is_of_one_node)

@@ -65,7 +65,8 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_compact_run(struct mmk_phys *phys,
  * With MMK_ALLOC_LOW frames are moved out of zone LOW if it is full.
  *
  * Locks, out and errors as above. flags: all but UNREFERENCED; RESERVE helps
- * only where nothing need be moved.
+ * only where nothing need be moved, a node is only a wish then, and for EXACT
+ * nothing is moved: MMK_ERR_NOMEM.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_compact_frame(struct mmk_phys *phys,
     struct mmk_compaction *effort, unsigned order, unsigned flags,
@@ -552,7 +553,8 @@ mmk_compact_frame(struct mmk_phys *phys, struct mmk_compaction *effort,
 	if ((flags & MMK_ALLOC_UNREFERENCED) != 0)
 		return MMK_ERR_INVAL;
 	err = mmk_frame_alloc(phys, order, flags, use, frame_out);
-	if (err != MMK_ERR_NOMEM)
+	/* A place may be any node's. */
+	if (err != MMK_ERR_NOMEM || (flags & MMK_ALLOC_EXACT) != 0)
 		return err;
 	request.nr_pages = (uint64_t)1 << order;
 	request.align_pages = request.nr_pages;
