@@ -80,6 +80,12 @@ void arch_pmap_created(struct mmk_pmap *pmap);
 bool arch_try_load(uint64_t va, uint64_t *word_out);
 bool arch_try_store(uint64_t va, uint64_t word);
 
+/* The kernel may, or may not, reach what belongs to user mode. Until it first
+ * says so, it may not. */
+void arch_open_user_memory(bool is_open);
+/* A line of show.c's: the registers that tell where this CPU's tables are. */
+void arch_show_registers(unsigned cpu);
+
 /* ---- what traps call --------------------------------------------------------- */
 
 /*

@@ -9,6 +9,7 @@
  *   elf.c      the one program there is, from its image to an address space
  *   selftest.c mmkit's own test of this kernel's port
  *   bench.c    instructions an operation
+ *   show.c     address spaces for a debugger to look at
  *   torture.c  CPUs that read through translations while another changes them
  *   print.c    the console
  */
@@ -111,6 +112,12 @@ bool torture_mends(uint64_t va, unsigned access);
 /* ---- bench.c --------------------------------------------------------------------- */
 
 void bench_run(void);
+
+/* ---- show.c ---------------------------------------------------------------------- */
+
+/* Called by every CPU at once. `image` is a program. Does not return. */
+void show_run(unsigned cpu, const void *image, size_t bytes)
+    __attribute__((noreturn));
 
 /* ---- all CPUs --------------------------------------------------------------------- */
 

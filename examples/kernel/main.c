@@ -101,6 +101,8 @@ cpu_life(unsigned cpu)
 	cpus_meet();
 	if (cpu == 0)
 		kprintf("kernel: CPUs: %u run: ok\n", arch_cpu_count());
+	if (is_asked("show"))
+		show_run(cpu, init_image, (size_t)(init_image_end - init_image));
 	if (cpu == 0 && is_asked("bench"))
 		bench_run();
 	selftest_run(cpu);

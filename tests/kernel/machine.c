@@ -186,23 +186,6 @@ sim_preempt_enable(void)
 	CHECK(cpus[arch_cpu_id()].nr_disabled-- > 0);
 }
 
-/* User pages, reached by the kernel: SMAP and PAN want it said. */
-static void
-open_user_memory(bool is_open)
-{
-#ifdef __x86_64__
-	if (is_open)
-		__asm__ volatile("stac" : : : "memory");
-	else
-		__asm__ volatile("clac" : : : "memory");
-#else
-	if (is_open)
-		__asm__ volatile(".inst 0xd500409f" : : : "memory"); /* PAN 0 */
-	else
-		__asm__ volatile(".inst 0xd500419f" : : : "memory"); /* PAN 1 */
-#endif
-}
-
 bool
 trap_fault(struct arch_frame *frame, uint64_t va, unsigned access,
     bool is_user)
@@ -264,14 +247,14 @@ try_move(unsigned cpu, mmk_va va, unsigned char *buf, size_t bytes,
     bool is_store)
 {
 	if (setjmp(cpus[cpu].way_out) != 0) {
-		open_user_memory(false);
+		arch_open_user_memory(false);
 		arch_interrupts(true); /* traps may have turned them off */
 		return false;
 	}
 	cpus[cpu].has_way_out = true;
-	open_user_memory(true);
+	arch_open_user_memory(true);
 	move(va, buf, bytes, is_store);
-	open_user_memory(false);
+	arch_open_user_memory(false);
 	cpus[cpu].has_way_out = false;
 	return true;
 }

@@ -290,6 +290,34 @@ machine_clock_ns(void)
 	return now / hz * 1000000000u + now % hz * 1000000000u / hz;
 }
 
+/* PAN, where the CPU has it; else there is nothing to open. */
+void
+arch_open_user_memory(bool is_open)
+{
+	uint64_t features;
+
+	__asm__("mrs %0, id_aa64mmfr1_el1" : "=r"(features));
+	if ((features >> 20 & 15) == 0)
+		return;
+	if (is_open)
+		__asm__ volatile(".inst 0xd500409f" : : : "memory");
+	else
+		__asm__ volatile(".inst 0xd500419f" : : : "memory");
+}
+
+void
+arch_show_registers(unsigned cpu)
+{
+	uint64_t ttbr0, ttbr1, tcr, mair;
+
+	__asm__ volatile("mrs %0, ttbr0_el1\n\tmrs %1, ttbr1_el1"
+	                 : "=r"(ttbr0), "=r"(ttbr1));
+	__asm__ volatile("mrs %0, tcr_el1\n\tmrs %1, mair_el1"
+	                 : "=r"(tcr), "=r"(mair));
+	kprintf("show: regs %u ttbr0=%lx ttbr1=%lx tcr=%lx mair=%lx\n", cpu,
+	    ttbr0, ttbr1, tcr, mair);
+}
+
 /* ---- console and end ------------------------------------------------------------------ */
 
 #define UART_FLAGS (0x18 / 4)

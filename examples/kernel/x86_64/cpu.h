@@ -28,6 +28,8 @@ struct arch_frame {
 #define VECTOR_SPURIOUS 0xffu
 
 #define RFLAGS_IF 0x200u
+#define CR4_SMEP ((uint64_t)1 << 20)
+#define CR4_SMAP ((uint64_t)1 << 21)
 
 void x86_64_main(uint64_t start_info_pa);
 void x86_64_cpu_main(unsigned cpu);

@@ -129,6 +129,31 @@ arch_clock_ns(void)
 	return (uint64_t)high << 32 | low;
 }
 
+/* SMAP, where the CPU has it; else there is nothing to open. */
+void
+arch_open_user_memory(bool is_open)
+{
+	uint64_t cr4;
+
+	__asm__ volatile("movq %%cr4, %0" : "=r"(cr4));
+	if ((cr4 & CR4_SMAP) == 0)
+		return;
+	if (is_open)
+		__asm__ volatile("stac" : : : "memory");
+	else
+		__asm__ volatile("clac" : : : "memory");
+}
+
+void
+arch_show_registers(unsigned cpu)
+{
+	uint64_t cr3, cr4;
+
+	__asm__ volatile("movq %%cr3, %0\n\tmovq %%cr4, %1"
+	                 : "=r"(cr3), "=r"(cr4));
+	kprintf("show: regs %u cr3=%lx cr4=%lx\n", cpu, cr3, cr4);
+}
+
 /* ---- console and end -------------------------------------------------------- */
 
 #define COM1 0x3f8

@@ -33,9 +33,6 @@ struct __attribute__((packed)) table_pointer {
 #define GATE_TRAP 0x8fu /* leaves interrupts as they are */
 #define GATE_USER 0x60u
 
-#define CR4_SMEP ((uint64_t)1 << 20)
-#define CR4_SMAP ((uint64_t)1 << 21)
-
 static uint64_t gdt[MMKIT_CPU_MAX][5 + 2 * MMKIT_CPU_MAX];
 static struct tss tss[MMKIT_CPU_MAX];
 static struct gate idt[256];
