@@ -284,7 +284,7 @@ process_start(const void *image, size_t bytes)
 
 	CHECK(process != NULL);
 	CHECK(mmk_space_init(&process->space, &kernel_vm, 0x10000,
-	          (mmk_va)1 << 46) == MMK_OK);
+	          mmk_pt_va_limit(&kernel_pmaps.shape) / 2) == MMK_OK);
 	CHECK(elf_load(&process->space, image, bytes, &pc, &sp) == MMK_OK);
 	arch_frame_init(process->frame, pc, sp);
 	set_ready(process);

@@ -8,8 +8,9 @@
  */
 #include "kernel.h"
 
-#define SCRATCH_VA ((mmk_va)1 << 38)
-#define LARGE_VA ((mmk_va)1 << 39)
+/* As far up as there are levels for. */
+#define SCRATCH_VA (mmk_pt_va_limit(&kernel_pmaps.shape) / 8 * 3)
+#define LARGE_VA (mmk_pt_va_limit(&kernel_pmaps.shape) / 4)
 
 /* Guards: [a] atomic; what fn and arg are is published by `cpu` */
 static struct {

@@ -19,7 +19,8 @@
  */
 #include "kernel.h"
 
-#define BASE ((mmk_va)1 << 40)
+/* As far up as there are levels for. */
+#define BASE (mmk_pt_va_limit(&kernel_pmaps.shape) / 4)
 #define NR_PLACES 16u
 #define NR_FRAMES 24u
 #ifndef ROUNDS

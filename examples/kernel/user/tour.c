@@ -296,6 +296,30 @@ refusals(void)
 	say("init: nonsense is refused: ok\n");
 }
 
+/* Where only five levels of tables lead. */
+static void
+high(void)
+{
+	uint64_t va = (uint64_t)1 << 50;
+	volatile uint64_t *at = (volatile uint64_t *)(uintptr_t)va;
+
+	if (map_at(va, 4 * PAGE, RW, MAP_PRIVATE | MAP_FIXED) != va)
+		return;
+	fill(at, 4, 11);
+	if (fork() == 0) {
+		must(is_filled(at, 4, 11));
+		fill(at, 4, 12);
+		quit(0);
+	}
+	must(STATUS(wait()) == 0);
+	must(is_filled(at, 4, 11));
+	protect(at, 1, PROT_READ);
+	die(write_there, at, __LINE__);
+	unmap(at, 4);
+	die(read_there, at, __LINE__);
+	say("init: memory above 2^47: ok\n");
+}
+
 /* Children on all CPUs, each with memory of its own and a shared tally. */
 static void
 crowd(void)
@@ -357,6 +381,7 @@ main(void)
 	running();
 	moving();
 	refusals();
+	high();
 	crowd();
 	exhaustion();
 	return 0;

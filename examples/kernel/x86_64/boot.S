@@ -5,9 +5,12 @@
  * WHAT    QEMU's -kernel enters at pvh_start: 32 bits, no paging, EBX is the
  *         start information. Other CPUs enter at the trampoline: 16 bits. Both
  *         get the same tables: physical memory from 0 at DIRECT_VA, and the
- *         first GiB at KERNEL_VA and, until all CPUs are up, at 0.
+ *         first GiB at KERNEL_VA and, until all CPUs are up, at 0. The word
+ *         levels=5 on the command line puts one more table above them, if the
+ *         CPU can have it: whatever was mapped in the upper half by four levels
+ *         is at the same place by five.
  * SOURCE  Xen's docs/misc/pvh.pandoc; Intel SDM vol. 3A, 9.8.5 (to 64-bit
- *         mode) and 8.4.4 (start of the other CPUs).
+ *         mode), 8.4.4 (start of the other CPUs) and 4.5 (5 levels).
  */
 #define KERNEL_VA 0xffffffff80000000
 #define DIRECT_VA 0xffff800000000000
@@ -16,6 +19,8 @@
 #define PRESENT_WRITE 0x3
 #define LARGE 0x83
 #define UNCACHED 0x18
+#define CR4_PAE 0x20
+#define CR4_LA57 0x1000
 
 	.section .note.pvh, "a", @note
 	.long 4, 4, 18 /* XEN_ELFNOTE_PHYS32_ENTRY */
@@ -30,6 +35,7 @@ pvh_start:
 	cld
 	movl $boot_stack_end, %esp
 	movl %ebx, start_info
+	call choose_levels
 
 	/* The top table: identity, direct map, kernel. */
 	movl $(pdpt_kernel + PRESENT_WRITE), boot_root + 511 * 8
@@ -60,9 +66,9 @@ pvh_start:
 /* Long mode, with write protection in the kernel and no-execute. */
 enable_paging:
 	movl %cr4, %eax
-	orl $0x20, %eax /* PAE */
+	orl boot_cr4, %eax
 	movl %eax, %cr4
-	movl $boot_root, %eax
+	movl boot_cr3, %eax
 	movl %eax, %cr3
 	movl $0xc0000080, %ecx
 	rdmsr
@@ -71,6 +77,32 @@ enable_paging:
 	movl %cr0, %eax
 	orl $0x80010000, %eax /* PG, WP */
 	movl %eax, %cr0
+	ret
+
+/* Is it among the words at 24(start_info), and in CPUID 7, ECX bit 16? It can be
+ * set only while paging is off. */
+choose_levels:
+	movl 24(%ebx), %esi
+	testl %esi, %esi
+	jz 3f
+1:	cmpb $0, (%esi)
+	je 3f
+	cmpl $0x6576656c, (%esi) /* "leve" */
+	jne 2f
+	cmpl $0x353d736c, 4(%esi) /* "ls=5" */
+	je 4f
+2:	incl %esi
+	jmp 1b
+3:	ret
+4:	movl $7, %eax
+	xorl %ecx, %ecx
+	cpuid
+	testl $0x10000, %ecx
+	jz 3b
+	movl $(boot_root + PRESENT_WRITE), boot_top
+	movl $(boot_root + PRESENT_WRITE), boot_top + 511 * 8
+	movl $boot_top, boot_cr3
+	orl $CR4_LA57, boot_cr4
 	ret
 
 	.code64
@@ -153,8 +185,13 @@ start_info:
 	.globl next_cpu
 next_cpu:
 	.long 1
+boot_cr3:
+	.long boot_root
+boot_cr4:
+	.long CR4_PAE
 	.balign 4096
-	.globl boot_root
+boot_top: /* with five levels */
+	.skip 4096
 boot_root:
 	.skip 4096
 pdpt_direct:

@@ -28,6 +28,7 @@ struct arch_frame {
 #define VECTOR_SPURIOUS 0xffu
 
 #define RFLAGS_IF 0x200u
+#define CR4_LA57 ((uint64_t)1 << 12)
 #define CR4_SMEP ((uint64_t)1 << 20)
 #define CR4_SMAP ((uint64_t)1 << 21)
 

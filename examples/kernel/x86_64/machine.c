@@ -26,7 +26,6 @@ struct pvh_memory {
 };
 
 extern char kernel_start_pa[], kernel_end_pa[]; /* link.ld */
-extern uint64_t boot_root[];                    /* boot.S, physical */
 
 uint64_t kernel_root_pa;
 static const struct pvh_start_info *info;
@@ -42,7 +41,7 @@ void
 x86_64_main(uint64_t start_info_pa)
 {
 	info = (const struct pvh_start_info *)direct(start_info_pa);
-	kernel_root_pa = (uint64_t)(uintptr_t)boot_root;
+	__asm__ volatile("movq %%cr3, %0" : "=r"(kernel_root_pa));
 	out8(0x21, 0xff); /* the old interrupt controllers: nothing */
 	out8(0xa1, 0xff);
 	/* fw_cfg, item 5: how many CPUs. */
@@ -63,10 +62,20 @@ arch_cpu_count(void)
 	return nr_cpus;
 }
 
+/* As boot.S has chosen. */
+static bool
+has_five_levels(void)
+{
+	uint64_t cr4;
+
+	__asm__ volatile("movq %%cr4, %0" : "=r"(cr4));
+	return (cr4 & CR4_LA57) != 0;
+}
+
 const char *
 arch_name(void)
 {
-	return "x86_64";
+	return has_five_levels() ? "x86_64, five levels of tables" : "x86_64";
 }
 
 const char *
@@ -104,8 +113,9 @@ const struct mmk_pt_shape *
 arch_shape(void)
 {
 	static const struct mmk_pt_shape shape = MMK_X86_64_SHAPE;
+	static const struct mmk_pt_shape la57 = MMK_X86_64_SHAPE_LA57;
 
-	return &shape;
+	return has_five_levels() ? &la57 : &shape;
 }
 
 /* The upper half of the top table is the kernel's, the same for all. */
