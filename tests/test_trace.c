@@ -16,6 +16,8 @@
 
 #include "ports/sim/walk.h"
 
+/* Of every page of all spaces: forks have it from the first. */
+#define ATTRIBUTES (MMK_PMAP_KEY(5) | MMK_PMAP_THROUGH)
 #define SPACES 3u
 #define PAGES 40u
 #define MOST_STEPS 2000u
@@ -207,6 +209,9 @@ check_walk(unsigned space, mmk_va va, const struct mmk_translation *found)
 		rights &= ~MMK_PROT_WRITE;
 	cr_assert_eq(walk.rights[1], rights, "%s: %u, pmap says %u",
 	    r.format, walk.rights[1], rights);
+	cr_assert_eq(walk.key, 5);
+	cr_assert_eq(walk.memory,
+	    sim_shape()->arch == SIM_ARCH_X86_64 ? 4 : 0xbb);
 }
 
 static void
@@ -230,7 +235,8 @@ look_at(unsigned space, mmk_va va)
 			add(word + at);
 	}
 	add(number_of(found.pa + (va - found.va)));
-	add(found.flags & (MMK_PROT_ALL | MMK_PMAP_USER));
+	add(found.flags & (MMK_PROT_ALL | MMK_PMAP_USER | MMK_PMAP_KEY_MASK |
+	                      MMK_PMAP_TYPE));
 }
 
 static uint64_t
@@ -259,6 +265,7 @@ replay(const char *format, const struct sim_config *machine)
 	vm_boot_with(&config, NULL);
 	mmk_vm_set_movable(&t.vm, true);
 	vm_space(0);
+	vm_map(0)->pmap_flags |= ATTRIBUTES;
 	for (unsigned i = 0; i < r.nr_steps; i++) {
 		enum mmk_err err = do_step(&r.steps[i]);
 		uint64_t digest = look_at_all() ^ (uint64_t)err << 56;

@@ -12,8 +12,8 @@
 static struct sim_walk
 walk_from(uint64_t root, uint64_t va, unsigned access, bool is_user)
 {
-	struct sim_walk_request request = { root, va, access, is_user,
-		access == 0 };
+	struct sim_walk_request request = { .root_pa = root, .va = va,
+		.access = access, .is_user = is_user, .is_probe = access == 0 };
 	struct sim_walk walk;
 
 	sim_walk(&request, &walk);
@@ -47,10 +47,11 @@ Test(sim_x86_64, a_walk_goes_through_four_levels)
 
 Test(sim_x86_64, a_walk_goes_through_five_levels)
 {
-	struct sim_mmu mmu = { 5, 12, 57, 52, true, false };
+	struct sim_mmu mmu = { .nr_levels = 5, .page_shift = 12,
+		.va_bits = 57, .pa_bits = 52, .hardware_ad = true };
 	uint64_t va = UINT64_C(0x00ab12345678a000);
-	struct sim_walk_request request = { ROOT, va + 8, SIM_READ, true,
-		false };
+	struct sim_walk_request request = { .root_pa = ROOT, .va = va + 8,
+		.access = SIM_READ, .is_user = true };
 	struct sim_walk found;
 
 	set(entry_pa_from(ROOT, va, 0, 4), PAGE_B | P | U);
@@ -102,8 +103,10 @@ Test(sim_x86_64, reserved_bits_fault_and_are_called_malformed)
 
 Test(sim_x86_64, address_bits_above_the_machines_fault)
 {
-	struct sim_mmu mmu = { 4, 12, 48, 40, true, false };
-	struct sim_walk_request request = { ROOT, VA, SIM_READ, true, false };
+	struct sim_mmu mmu = { .nr_levels = 4, .page_shift = 12,
+		.va_bits = 48, .pa_bits = 40, .hardware_ad = true };
+	struct sim_walk_request request = { .root_pa = ROOT, .va = VA,
+		.access = SIM_READ, .is_user = true };
 	struct sim_walk found;
 
 	set(entry_pa(VA, 0), (UINT64_C(1) << 40) | P | U);
@@ -183,6 +186,64 @@ Test(sim_x86_64, a_fault_sets_no_bits)
 	cr_assert_eq(*word(entry_pa(VA, 0)), PAGE_A | P | U);
 }
 
+/* SDM 4.9.2, table 12-10: the entry's number is PAT, PCD, PWT. */
+Test(sim_x86_64, the_type_of_memory_is_looked_up_in_the_pat)
+{
+	struct sim_mmu mmu = { .nr_levels = 4, .page_shift = 12, .va_bits = 48,
+		.pa_bits = 52, .hardware_ad = true,
+		.memory_types = UINT64_C(0x0706050401000706) };
+	static const unsigned types[] = { 6, 7, 0, 1, 4, 5, 6, 7 };
+
+	for (unsigned i = 0; i < 24; i++) {
+		struct sim_walk_request request = { .root_pa = ROOT,
+			.va = VA + ((uint64_t)i << 40), .is_probe = true };
+		unsigned level = i / 8;
+		uint64_t bits = (i & 1) << 3 | (i & 2) << 3;
+		struct sim_walk found;
+
+		bits |= (uint64_t)(i >> 2 & 1) << (level == 0 ? 7 : 12);
+		bits |= level == 0 ? 0 : PS;
+		set(entry_pa(request.va, level), BASE | P | U | bits);
+		sim_walk_x86_64(&mmu, &request, &found);
+		cr_assert_eq(found.fault, SIM_FAULT_NONE);
+		cr_assert_eq(found.memory, types[i % 8], "%u", i);
+	}
+}
+
+/* SDM 4.6.2: AD and WD of each key, for data, on pages of user mode. */
+Test(sim_x86_64, keys_judge_data_of_user_pages)
+{
+	struct sim_walk_request request = { .root_pa = ROOT, .va = VA,
+		.is_probe = true };
+	struct sim_walk found;
+
+	for (unsigned i = 0; i < 16 * 4 * 2 * 2 * 2 * 3; i++) {
+		unsigned key = i % 16, pkru = i / 16 % 4;
+		bool is_user = i / 64 % 2, is_user_page = i / 128 % 2;
+		bool has_keys = i / 256 % 2, denied;
+		unsigned access = 1u << i / 512;
+
+		set(entry_pa(VA, 0), PAGE_A | P | W | (is_user_page ? U : 0) |
+		        (uint64_t)key << 59);
+		request.access = access;
+		request.is_user = is_user;
+		request.has_keys = has_keys;
+		/* All but this key are denied, or allowed. */
+		request.keys = (uint64_t)pkru << 2 * key |
+		    (i / 16 % 2 ? 0 : ~(UINT64_C(3) << 2 * key) & UINT32_MAX);
+		denied = has_keys && is_user_page &&
+		    ((access == SIM_READ && (pkru & 1) != 0) ||
+		        (access == SIM_WRITE && pkru != 0));
+		denied = denied || (is_user && !is_user_page);
+		sim_walk_x86_64(&(struct sim_mmu){ .nr_levels = 4,
+		    .page_shift = 12, .va_bits = 48, .pa_bits = 52 },
+		    &request, &found);
+		cr_assert_eq(found.fault, denied ? SIM_FAULT_PERMISSION
+		                                 : SIM_FAULT_NONE, "%u", i);
+		cr_assert_eq(found.key, key);
+	}
+}
+
 /* ---- the walker of aarch64 ----------------------------------------------- */
 
 TestSuite(sim_aarch64, .init = boot_arm, .fini = sim_shutdown);
@@ -214,10 +275,13 @@ Test(sim_aarch64, blocks_of_2m_and_1g_are_leaves)
 
 Test(sim_aarch64, granules_of_16k_and_64k_are_walked)
 {
-	struct sim_mmu mmu16 = { 3, 14, 47, 48, true, false };
-	struct sim_mmu mmu64 = { 3, 16, 48, 48, true, false };
+	struct sim_mmu mmu16 = { .nr_levels = 3, .page_shift = 14,
+		.va_bits = 47, .pa_bits = 48, .hardware_ad = true };
+	struct sim_mmu mmu64 = { .nr_levels = 3, .page_shift = 16,
+		.va_bits = 48, .pa_bits = 48, .hardware_ad = true };
 	uint64_t va = UINT64_C(0x0123456789ab);
-	struct sim_walk_request request = { BASE, va, SIM_READ, true, true };
+	struct sim_walk_request request = { .root_pa = BASE, .va = va,
+		.access = SIM_READ, .is_user = true, .is_probe = true };
 	struct sim_walk found;
 
 	set(BASE + (va >> 36 & 0x7ff) * 8, (BASE + 0x10000) | V);
@@ -266,8 +330,10 @@ Test(sim_aarch64, what_no_correct_kernel_writes_is_called_malformed)
 
 Test(sim_aarch64, addresses_wider_than_the_machines_fault)
 {
-	struct sim_mmu mmu = { 4, 12, 48, 40, true, false };
-	struct sim_walk_request request = { ROOT, VA, SIM_READ, true, false };
+	struct sim_mmu mmu = { .nr_levels = 4, .page_shift = 12,
+		.va_bits = 48, .pa_bits = 40, .hardware_ad = true };
+	struct sim_walk_request request = { .root_pa = ROOT, .va = VA,
+		.access = SIM_READ, .is_user = true };
 	struct sim_walk found;
 
 	set(entry_pa(VA, 0), (UINT64_C(1) << 40) | PAGE_ARM);
@@ -330,4 +396,61 @@ Test(sim_aarch64, without_hardware_help_flags_fault)
 	cr_assert_eq(walk(VA, SIM_READ).fault, SIM_FAULT_NONE);
 	cr_assert_eq(walk(VA, SIM_WRITE).fault, SIM_FAULT_PERMISSION);
 	cr_assert_eq(*word(entry_pa(VA, 0)), clean | AF);
+}
+
+Test(sim_aarch64, the_type_of_memory_is_looked_up_in_mair)
+{
+	struct sim_mmu mmu = { .nr_levels = 4, .page_shift = 12, .va_bits = 48,
+		.pa_bits = 48, .hardware_ad = true,
+		.memory_types = UINT64_C(0x8877665544332211) };
+
+	for (unsigned i = 0; i < 24; i++) {
+		struct sim_walk_request request = { .root_pa = ROOT,
+			.va = VA + ((uint64_t)i << 40), .is_probe = true };
+		uint64_t kind = i / 8 == 0 ? V : 1;
+		struct sim_walk found;
+
+		set(entry_pa(request.va, i / 8),
+		    BASE | SH | AF | NG | kind | (i % 8) << 2);
+		sim_walk_aarch64(&mmu, &request, &found);
+		cr_assert_eq(found.fault, SIM_FAULT_NONE);
+		cr_assert_eq(found.memory, 0x11 * (i % 8 + 1), "%u", i);
+	}
+}
+
+Test(sim_aarch64, guarded_and_global_are_told)
+{
+	set(entry_pa(VA, 0), PAGE_A | PAGE_ARM | UINT64_C(1) << 50);
+	cr_assert(walk(VA, 0).is_guarded);
+	cr_assert(!walk(VA, 0).is_global);
+	cr_assert_null(walk(VA, 0).malformed);
+	set(entry_pa(VA, 0), PAGE_A | (PAGE_ARM & ~NG));
+	cr_assert(!walk(VA, 0).is_guarded);
+	cr_assert(walk(VA, 0).is_global);
+}
+
+/* POR_EL0: 1 read, 2 execute, 4 write, and their sums. */
+Test(sim_aarch64, overlays_judge_what_programs_do)
+{
+	for (unsigned i = 0; i < 8 * 8 * 2 * 3; i++) {
+		unsigned key = i % 8, allowed = i / 8 % 8;
+		unsigned access = 1u << i / 128;
+		unsigned bit = access == SIM_READ ? 1
+		    : access == SIM_EXEC ? 2 : 4;
+		struct sim_walk_request request = { .root_pa = ROOT, .va = VA,
+			.access = access, .is_user = i / 64 % 2,
+			.is_probe = true, .has_keys = true };
+		bool is_denied = request.is_user && (allowed & bit) == 0;
+		struct sim_walk found;
+
+		/* EL1 does not execute what EL0 writes. */
+		is_denied = is_denied ||
+		    (!request.is_user && access == SIM_EXEC);
+		request.keys = (uint64_t)allowed << 4 * key;
+		set(entry_pa(VA, 0), PAGE_A | PAGE_ARM | (uint64_t)key << 60);
+		sim_walk(&request, &found);
+		cr_assert_eq(found.fault, is_denied ? SIM_FAULT_PERMISSION
+		                                    : SIM_FAULT_NONE, "%u", i);
+		cr_assert_eq(found.key, key);
+	}
 }

@@ -13,7 +13,8 @@
  *
  *         The kernel must have set MAIR_EL1 (MMK_AARCH64_MAIR, or its own with
  *         MMK_AARCH64_ATTR_*), TCR_EL1 (mmk_aarch64_tcr() of the shape, and
- *         its own half) and SCTLR_EL1.
+ *         its own half), TCR2_EL1.E0POE and SCTLR_EL1.BT0 as the shape says
+ *         (nr_keys, features) and the rest of SCTLR_EL1.
  *
  * LAYER   a backend; included by mmkit/pmap/table.h
  * LOCKS   none
@@ -70,17 +71,21 @@ mmk_aarch64_raised(struct mmk_pmap *pmap, mmk_va va)
 
 /*
  * VAE1IS and not VALE1IS: the range may have lost tables, and the cached
- * upper entries that led to them must go too.
+ * upper entries that led to them must go too. It reaches a global translation,
+ * as ASIDE1IS does not.
  */
 static inline void
 mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 {
 	__asm__ volatile("dsb ishst" : : : "memory");
 	if (mmk_pages_of_bytes(end_va - start_va) > MMK_AARCH64_TLBI_MAX) {
-		__asm__ volatile("tlbi aside1is, %0"
-		                 :
-		                 : "r"((uint64_t)pmap->tag << 48)
-		                 : "memory");
+		if (MMKIT_ATOMIC_LOAD(&pmap->has_global) != 0)
+			__asm__ volatile("tlbi vmalle1is" : : : "memory");
+		else
+			__asm__ volatile("tlbi aside1is, %0"
+			                 :
+			                 : "r"((uint64_t)pmap->tag << 48)
+			                 : "memory");
 		start_va = end_va;
 	}
 	for (mmk_va va = start_va; va < end_va; va += MMK_PAGE_BYTES)

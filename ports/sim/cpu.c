@@ -21,6 +21,7 @@ struct cpu {
 	uint64_t root_pa; /* [T] */
 	uint64_t space;   /* [T] what its translations are filed under */
 	bool is_user;     /* [T] */
+	uint64_t keys;    /* [T] PKRU or POR_EL0 */
 };
 
 static struct cpu cpus[SIM_CPU_MAX];
@@ -75,6 +76,7 @@ sim_cpus_boot(void)
 	mmu.pa_bits = sim_pa_bits();
 	mmu.hardware_ad = is_x86_64 || !config->software_ad;
 	mmu.has_ds = config->wide_addresses && MMKIT_PAGE_SHIFT < 16;
+	mmu.memory_types = config->memory_types;
 	memset(&counters, 0, sizeof counters);
 	memset(&hooks, 0, sizeof hooks);
 	sim_forbid_stale_hits(false);
@@ -83,6 +85,7 @@ sim_cpus_boot(void)
 		cpus[i].root_pa = SIM_NO_ROOT;
 		cpus[i].space = config->tag_bits > 0 ? 0 : SIM_NO_ROOT;
 		cpus[i].is_user = true;
+		cpus[i].keys = is_x86_64 ? 0 : SIM_KEYS_ALL_ARM;
 	}
 }
 
@@ -209,6 +212,16 @@ sim_cpu_set_user(unsigned cpu, bool is_user)
 
 	pthread_mutex_lock(&self->tlb.mutex);
 	self->is_user = is_user;
+	pthread_mutex_unlock(&self->tlb.mutex);
+}
+
+void
+sim_cpu_set_keys(unsigned cpu, uint64_t keys)
+{
+	struct cpu *self = cpu_at(cpu);
+
+	pthread_mutex_lock(&self->tlb.mutex);
+	self->keys = keys;
 	pthread_mutex_unlock(&self->tlb.mutex);
 }
 
@@ -464,14 +477,28 @@ walk_and_keep(unsigned cpu, const struct sim_walk_request *request,
 	keep_upper(self, request->va, walk);
 }
 
+/* A cached translation has the right that is asked for. */
+static bool
+is_allowed(const struct sim_tlb_entry *entry,
+    const struct sim_walk_request *request)
+{
+	unsigned rights = entry->rights[request->is_user];
+
+	if (entry->is_keyed)
+		rights = sim_machine.config.arch == SIM_ARCH_X86_64
+		    ? sim_keyed_rights_x86_64(request, entry->key, rights)
+		    : sim_keyed_rights_aarch64(request, entry->key, rights);
+	return (request->access & ~rights) == 0;
+}
+
 /* A cached translation that lacks a right: the answer without a walk? */
 static bool
-is_denied_by_cache(const struct sim_tlb_entry *entry, unsigned access,
-    bool is_user)
+is_denied_by_cache(const struct sim_tlb_entry *entry,
+    const struct sim_walk_request *request)
 {
 	return sim_machine.config.caches_denials &&
 	    sim_machine.config.arch == SIM_ARCH_AARCH64 && entry != NULL &&
-	    (access & ~entry->rights[is_user]) != 0;
+	    !is_allowed(entry, request);
 }
 
 /* TLB, else walk and fill. The CPU's mutex is held. */
@@ -481,12 +508,11 @@ translate(unsigned cpu, uint64_t va, unsigned access, uint64_t *pa_out,
 {
 	struct cpu *self = &cpus[cpu];
 	struct sim_walk_request request = { self->root_pa, va, access,
-		self->is_user, false };
+		self->is_user, false, true, self->keys };
 	struct sim_tlb_entry *entry =
 	    sim_tlb_lookup(&self->tlb, self->space, va);
 
-	if (entry != NULL &&
-	    (access & ~entry->rights[self->is_user]) == 0 &&
+	if (entry != NULL && is_allowed(entry, &request) &&
 	    (access != SIM_WRITE || entry->is_dirty)) {
 		COUNT(nr_hits);
 		*walk = (struct sim_walk){ 0 };
@@ -494,7 +520,7 @@ translate(unsigned cpu, uint64_t va, unsigned access, uint64_t *pa_out,
 		judge_hit(cpu, &request, *pa_out);
 		return true;
 	}
-	if (is_denied_by_cache(entry, access, self->is_user)) {
+	if (is_denied_by_cache(entry, &request)) {
 		*walk = (struct sim_walk){ .fault = SIM_FAULT_PERMISSION };
 		COUNT(nr_faults);
 		return false;

@@ -3,7 +3,8 @@
  * ports/sim/shape.c: the machine described in mmkit's words
  *
  * WHAT    The one file of the machine that knows mmkit's structures: it says
- *         what the page tables look like and where RAM is.
+ *         what the page tables look like and where RAM is, and programs the
+ *         register of memory types.
  */
 #include "sim_internal.h"
 
@@ -18,9 +19,12 @@ static struct mmk_phys_span whole_ram; /* [I] after sim_boot */
 void
 sim_shape_boot(void)
 {
-	const struct sim_config *config = &sim_machine.config;
+	struct sim_config *config = &sim_machine.config;
 	bool is_x86_64 = config->arch == SIM_ARCH_X86_64;
 
+	if (config->memory_types == 0)
+		config->memory_types = is_x86_64 ? MMK_X86_64_PAT
+		                                 : MMK_AARCH64_MAIR;
 	shape.nr_levels = (uint8_t)config->nr_levels;
 	shape.page_shift = MMK_PAGE_SHIFT;
 	shape.va_bits = (uint8_t)sim_va_bits();

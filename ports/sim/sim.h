@@ -97,6 +97,7 @@ struct sim_config {
 	 * flushes its own only, ASIDs on aarch64, where an invalidation reaches
 	 * every CPU. 0: by their root */
 	unsigned tag_bits;
+	uint64_t memory_types; /* IA32_PAT or MAIR_EL1; 0: as the ports want */
 	int ram_fd; /* RAM is this file, mapped shared; 0 or -1: private */
 };
 
@@ -147,6 +148,12 @@ uint64_t sim_cpu_root(unsigned cpu);
 uint64_t sim_root_of_ttbr(uint64_t ttbr);
 /* CPUs start in user mode. */
 void sim_cpu_set_user(unsigned cpu, bool is_user);
+/*
+ * What programs may do to pages of each protection key: PKRU, or POR_EL0. CPUs
+ * start with all allowed: 0, or SIM_KEYS_ALL_ARM. No TLB is asked to forget.
+ */
+void sim_cpu_set_keys(unsigned cpu, uint64_t keys);
+#define SIM_KEYS_ALL_ARM UINT64_C(0x77777777)
 
 /*
  * Loads, stores and instruction fetches of any length, page by page. They

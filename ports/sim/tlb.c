@@ -275,6 +275,8 @@ sim_tlb_insert(struct sim_tlb *tlb, uint64_t space, uint64_t va,
 	entry->page_shift = walk->page_shift;
 	entry->rights[0] = walk->rights[0];
 	entry->rights[1] = walk->rights[1];
+	entry->is_keyed = walk->is_keyed;
+	entry->key = walk->key;
 	entry->is_dirty = walk->is_dirty;
 	copy_way(&entry->way, walk, walk->nr_entries);
 	file_entry(tlb, entry);

@@ -29,6 +29,8 @@ struct sim_tlb_entry {
 	unsigned page_shift;        /* [I] of what the last entry spans */
 	bool is_upper;              /* [I] leads to a table */
 	unsigned rights[2];         /* [I] in kernel mode, in user mode */
+	bool is_keyed;              /* [I] the key takes some of them */
+	unsigned key;               /* [I] */
 	bool is_dirty;              /* [I] stores need no walk */
 	bool is_doomed;             /* [T] leads to a page that was freed */
 	struct sim_way way;         /* [I] */

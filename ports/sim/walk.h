@@ -34,6 +34,7 @@ struct sim_mmu {
 	unsigned pa_bits;
 	bool hardware_ad; /* sets accessed and dirty itself */
 	bool has_ds;      /* aarch64: TCR_EL1.DS, the format of FEAT_LPA2 */
+	uint64_t memory_types; /* IA32_PAT or MAIR_EL1 */
 };
 
 struct sim_walk_request {
@@ -42,6 +43,8 @@ struct sim_walk_request {
 	unsigned access; /* one of SIM_READ, SIM_WRITE, SIM_EXEC; 0: none */
 	bool is_user;    /* the CPU is in user mode */
 	bool is_probe;   /* look only: set no bits */
+	bool has_keys;   /* protection keys are on: CR4.PKE, TCR2_EL1.E0POE */
+	uint64_t keys;   /* PKRU or POR_EL0 */
 };
 
 /* The upper entries of a way, from the root down, as a walk once read them. */
@@ -63,7 +66,11 @@ struct sim_walk {
 	bool is_dirty;         /* a store needs no more bits set */
 	bool is_accessed;      /* was, before this walk */
 	bool is_global;        /* good in every address space */
-	unsigned memory;       /* the memory type, in the format's own bits */
+	unsigned memory;       /* the type: its byte in the register of types */
+	bool is_guarded;       /* aarch64: branches land on landing pads only */
+	bool is_keyed;         /* the key below judges user mode's accesses, and
+	                        * on x86_64 the kernel's to the page, too */
+	unsigned key;
 	/* the way, from the root down: also of a walk that faults */
 	unsigned nr_entries;
 	unsigned nr_cached; /* of them, not read but taken from a cache */
@@ -85,6 +92,15 @@ void sim_walk_x86_64_from(const struct sim_mmu *mmu,
 void sim_walk_aarch64_from(const struct sim_mmu *mmu,
     const struct sim_walk_request *request, const struct sim_way *way,
     struct sim_walk *out);
+
+/*
+ * What is left of `rights`, by what the key of a page that is_keyed gives: to
+ * be asked at each access, for no TLB holds the register's value.
+ */
+unsigned sim_keyed_rights_x86_64(const struct sim_walk_request *request,
+    unsigned key, unsigned rights);
+unsigned sim_keyed_rights_aarch64(const struct sim_walk_request *request,
+    unsigned key, unsigned rights);
 
 const char *sim_fault_name(enum sim_fault fault);
 

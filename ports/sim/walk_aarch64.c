@@ -28,6 +28,7 @@
 #define D_NOT_GLOBAL ((uint64_t)1 << 11)
 #define D_BLOCK_NT ((uint64_t)1 << 16)
 #define D_RES0 ((uint64_t)3 << 48)
+#define D_GUARDED ((uint64_t)1 << 50)
 #define D_DIRTY_MODIFIER ((uint64_t)1 << 51)
 #define D_PXN ((uint64_t)1 << 53)
 #define D_UXN ((uint64_t)1 << 54)
@@ -35,6 +36,10 @@
 #define D_TABLE_UXN ((uint64_t)1 << 60)
 #define D_TABLE_NO_EL0 ((uint64_t)1 << 61)
 #define D_TABLE_READ_ONLY ((uint64_t)1 << 62)
+
+/* Fields of three bits: AttrIndx, and with FEAT_S1POE POIndex. */
+#define MEMORY_INDEX_BIT 2
+#define OVERLAY_INDEX_BIT 60
 
 /* The restrictions of the tables on the way: D8.4, hierarchical control. */
 #define TABLE_RESTRICTIONS \
@@ -172,6 +177,23 @@ memory_bits(const struct sim_mmu *mmu)
 	return D_MEMORY_INDEX | (mmu->has_ds ? 0 : D_SHAREABILITY);
 }
 
+/*
+ * D8.4, permission overlays: a field of 4 bits in POR_EL0 for each index, which
+ * takes from what EL0 may do. Permission indirection (FEAT_S1PIE) is off.
+ */
+unsigned
+sim_keyed_rights_aarch64(const struct sim_walk_request *request, unsigned key,
+    unsigned rights)
+{
+	static const unsigned allowed[16] = { 0, SIM_READ, SIM_EXEC,
+		SIM_READ | SIM_EXEC, SIM_WRITE, SIM_READ | SIM_WRITE,
+		SIM_WRITE | SIM_EXEC, SIM_READ | SIM_WRITE | SIM_EXEC };
+
+	if (!request->has_keys || !request->is_user)
+		return rights;
+	return rights & allowed[request->keys >> 4 * key & 15];
+}
+
 static void
 describe_leaf(const struct sim_mmu *mmu,
     const struct sim_walk_request *request, uint64_t tables,
@@ -185,7 +207,11 @@ describe_leaf(const struct sim_mmu *mmu,
 	out->is_accessed = (leaf & D_ACCESS_FLAG) != 0;
 	out->is_dirty = (leaf & D_AP_READ_ONLY) == 0;
 	out->is_global = (leaf & D_NOT_GLOBAL) == 0;
-	out->memory = (unsigned)(leaf & memory_bits(mmu));
+	out->memory = (unsigned)(mmu->memory_types >>
+	    (leaf >> MEMORY_INDEX_BIT & 7) * 8 & 0xff);
+	out->is_guarded = (leaf & D_GUARDED) != 0;
+	out->is_keyed = true;
+	out->key = (unsigned)(leaf >> OVERLAY_INDEX_BIT & 7);
 	find_rights(mmu, leaf, tables, out);
 }
 
@@ -317,7 +343,9 @@ sim_walk_aarch64_from(const struct sim_mmu *mmu,
 			out->fault = SIM_FAULT_ACCESS_FLAG;
 			return;
 		}
-		if ((request->access & ~out->rights[request->is_user]) != 0) {
+		if ((request->access &
+		        ~sim_keyed_rights_aarch64(request, out->key,
+		            out->rights[request->is_user])) != 0) {
 			out->fault = SIM_FAULT_PERMISSION;
 			return;
 		}

@@ -2,10 +2,12 @@
  *
  * ports/sim/walk_x86_64.c: the page walk of an x86_64 processor
  *
- * WHAT    4-level and 5-level paging with CR0.WP = 1, EFER.NXE = 1, and no
- *         SMEP, SMAP or protection keys. Level 0 is the page table (PTEs).
+ * WHAT    4-level and 5-level paging with CR0.WP = 1, EFER.NXE = 1, CR4.PGE =
+ *         1, and no SMEP, SMAP or keys of supervisor pages. Level 0 is the page
+ *         table (PTEs).
  * SOURCE  Intel SDM volume 3A: 4.5 (4-level and 5-level paging), tables 4-14
- *         to 4-20; 4.6 (access rights); 4.8 (accessed and dirty flags).
+ *         to 4-20; 4.6 (access rights, protection keys); 4.8 (accessed and
+ *         dirty flags); 4.9.2 (the PAT).
  */
 #include "walk.h"
 
@@ -21,6 +23,8 @@
 #define E_DIRTY ((uint64_t)1 << 6)
 #define E_PAGE_SIZE ((uint64_t)1 << 7) /* above level 0 */
 #define E_GLOBAL ((uint64_t)1 << 8)
+#define E_PAT_4K ((uint64_t)1 << 7)     /* at level 0 */
+#define E_PAT_LARGE ((uint64_t)1 << 12) /* above it */
 #define E_NO_EXECUTE ((uint64_t)1 << 63)
 #define E_ADDRESS (((uint64_t)1 << 52) - ((uint64_t)1 << 12))
 
@@ -61,7 +65,7 @@ reserved_bits(uint64_t entry, unsigned level, unsigned pa_bits)
 		return "PS set above the page-directory-pointer table";
 	/* Bit 12 of a large page is PAT. */
 	if (level > 0 && is_leaf(entry, level) &&
-	    (entry & low & E_ADDRESS & ~((uint64_t)1 << 12)) != 0)
+	    (entry & low & E_ADDRESS & ~E_PAT_LARGE) != 0)
 		return "a large page that is not aligned";
 	return NULL;
 }
@@ -82,10 +86,51 @@ find_rights(struct sim_walk *out)
 	if ((any & E_NO_EXECUTE) == 0)
 		out->rights[0] |= SIM_EXEC;
 	out->rights[1] = (all & E_USER) != 0 ? out->rights[0] : 0;
+	out->is_keyed = (all & E_USER) != 0;
+}
+
+/* SDM 4.9.2: the PAT's entry number is PAT, PCD, PWT; an entry is a byte. */
+static unsigned
+memory_type(uint64_t pat, uint64_t entry, unsigned level)
+{
+	unsigned index = (entry & E_WRITE_THROUGH) != 0;
+
+	if ((entry & E_CACHE_DISABLE) != 0)
+		index += 2;
+	if ((entry & (level == 0 ? E_PAT_4K : E_PAT_LARGE)) != 0)
+		index += 4;
+	return (unsigned)(pat >> index * 8 & 7);
+}
+
+/* SDM 4.6.2: bit 2i of PKRU denies data of key i, bit 2i + 1 writing it. */
+unsigned
+sim_keyed_rights_x86_64(const struct sim_walk_request *request, unsigned key,
+    unsigned rights)
+{
+	uint64_t denials = request->keys >> 2 * key & 3;
+
+	if (!request->has_keys)
+		return rights;
+	if ((denials & 1) != 0)
+		rights &= ~(SIM_READ | SIM_WRITE);
+	if ((denials & 2) != 0)
+		rights &= ~SIM_WRITE;
+	return rights;
+}
+
+/* What this access has of rights. */
+static unsigned
+rights_of(const struct sim_walk_request *request, const struct sim_walk *out)
+{
+	unsigned rights = out->rights[request->is_user];
+
+	return out->is_keyed
+	    ? sim_keyed_rights_x86_64(request, out->key, rights) : rights;
 }
 
 static void
-describe_leaf(const struct sim_walk_request *request, unsigned level,
+describe_leaf(const struct sim_mmu *mmu,
+    const struct sim_walk_request *request, unsigned level,
     struct sim_walk *out)
 {
 	uint64_t entry = out->entries[out->nr_entries - 1];
@@ -96,8 +141,8 @@ describe_leaf(const struct sim_walk_request *request, unsigned level,
 	out->is_accessed = (entry & E_ACCESSED) != 0;
 	out->is_dirty = (entry & E_DIRTY) != 0;
 	out->is_global = (entry & E_GLOBAL) != 0;
-	out->memory =
-	    (unsigned)(entry & (E_WRITE_THROUGH | E_CACHE_DISABLE));
+	out->memory = memory_type(mmu->memory_types, entry, level);
+	out->key = (unsigned)(entry >> 59 & 15);
 	find_rights(out);
 }
 
@@ -137,7 +182,7 @@ descend(const struct sim_mmu *mmu, const struct sim_walk_request *request,
 			return;
 		}
 		if (is_leaf(entry, level)) {
-			describe_leaf(request, level, out);
+			describe_leaf(mmu, request, level, out);
 			return;
 		}
 		table_pa = entry & E_ADDRESS;
@@ -178,7 +223,7 @@ sim_walk_x86_64_from(const struct sim_mmu *mmu,
 		descend(mmu, request, way, out);
 		if (out->fault != SIM_FAULT_NONE)
 			return;
-		if ((request->access & ~out->rights[request->is_user]) != 0) {
+		if ((request->access & ~rights_of(request, out)) != 0) {
 			out->fault = SIM_FAULT_PERMISSION;
 			return;
 		}

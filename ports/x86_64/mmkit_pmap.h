@@ -7,9 +7,11 @@
  *         With PCIDs (CR4.PCIDE set on every CPU, and tag_bits 12 in the
  *         shape) CR3 has the pmap's tag in its low bits, and loading it drops
  *         that tag's translations, or with bit 63 none. Without, loading it
- *         drops all.
+ *         drops all. Neither reaches global translations: of a pmap that has
+ *         some all is dropped by a change of CR4.PGE.
  *
  *         The kernel must have set CR0.PG and WP, CR4.PAE, EFER.LME and NXE,
+ *         IA32_PAT and CR4.PKE as the shape says (features, nr_keys),
  *         and must copy its own half (entries 256 to 511) into the root of
  *         every new pmap, a forked one too: mmk_frame_ptr(phys, pmap->root).
  *         MMKIT_KERNEL_ROOT_PA, a physical address, names the kernel's own top
@@ -18,7 +20,8 @@
  * LAYER   a backend; included by mmkit/pmap/table.h
  * LOCKS   none
  * COST    one instruction a page, at most MMK_X86_64_INVLPG_MAX of them
- * SOURCE  Intel SDM vol. 3A, sections 4.10.4 (invalidation) and 4.10.5.
+ * SOURCE  Intel SDM vol. 3A, sections 4.10.2.4 (global pages), 4.10.4
+ *         (invalidation) and 4.10.5.
  */
 #ifndef MMKIT_X86_64_PMAP_H
 #define MMKIT_X86_64_PMAP_H
@@ -52,6 +55,22 @@ mmk_x86_64_load_cr3(uint64_t cr3)
 	__asm__ volatile("movq %0, %%cr3" : : "r"(cr3) : "memory");
 }
 
+#define MMK_X86_64_CR4_PGE ((uint64_t)1 << 7)
+
+/* All translations of this CPU, of every space, global ones too. */
+static inline void
+mmk_x86_64_forget_all(void)
+{
+	uint64_t cr4;
+
+	__asm__ volatile("movq %%cr4, %0" : "=r"(cr4) : : "memory");
+	__asm__ volatile("movq %0, %%cr4"
+	                 :
+	                 : "r"(cr4 ^ MMK_X86_64_CR4_PGE)
+	                 : "memory");
+	__asm__ volatile("movq %0, %%cr4" : : "r"(cr4) : "memory");
+}
+
 /* Bits of CR3: the PCID; when it is loaded: keep what is under it. */
 #define MMK_X86_64_CR3_PCID ((uint64_t)0xfff)
 #define MMK_X86_64_CR3_KEEP ((uint64_t)1 << 63)
@@ -75,7 +94,10 @@ mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 		return;
 	}
 	if (mmk_pages_of_bytes(end_va - start_va) > MMK_X86_64_INVLPG_MAX) {
-		mmk_x86_64_load_cr3(cr3);
+		if (MMKIT_ATOMIC_LOAD(&pmap->has_global) != 0)
+			mmk_x86_64_forget_all();
+		else
+			mmk_x86_64_load_cr3(cr3);
 		return;
 	}
 	for (mmk_va va = start_va; va < end_va; va += MMK_PAGE_BYTES)
