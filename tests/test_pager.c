@@ -464,6 +464,41 @@ Test(pager, device_memory_is_mapped_as_such)
 	vm_both(device_flags);
 }
 
+/* What a fork copies, and a move: no fault brings these back. */
+static void
+device_attributes(void)
+{
+	unsigned attributes = MMK_PMAP_DEVICE | MMK_PMAP_KEY(3);
+	unsigned mask = MMK_PMAP_TYPE | MMK_PMAP_KEY_MASK;
+	struct mmk_object *object;
+	struct mmk_translation found;
+	mmk_va va, to_va = VA + 64 * PAGE, new_va;
+
+	vm_map(0)->pmap_flags |= MMK_PMAP_KEY(3);
+	cr_assert_eq(mmk_device_create(&t.vm, (mmk_pa)1 << 34, 2, true,
+	    &object), MMK_OK);
+	va = vm_mmap(0, 0, 2, RW, MMK_MAP_SHARED, object, 0);
+	cr_assert_eq(mmk_populate(vm_sp(0), va, 2 * PAGE, MMK_PROT_WRITE),
+	    MMK_OK);
+	vm_fork(1, 0);
+	cr_assert(vm_query(1, va + PAGE, &found));
+	cr_assert_eq(found.flags & mask, attributes);
+	cr_assert_eq(mmk_mremap(vm_sp(0), va, 2 * PAGE, 2 * PAGE,
+	    MMK_REMAP_MAYMOVE | MMK_REMAP_FIXED, to_va, &new_va), MMK_OK);
+	cr_assert(vm_query(0, to_va + PAGE, &found));
+	cr_assert_eq(found.flags & mask, attributes);
+	vm_anon(1, to_va, 1);
+	vm_put(1, to_va, 7);
+	cr_assert(vm_query(1, to_va, &found));
+	cr_assert_eq(found.flags & mask, MMK_PMAP_KEY(3), "the child's own");
+	mmk_object_unref(object);
+}
+
+Test(pager, attributes_of_device_memory_go_with_a_fork_and_a_move)
+{
+	vm_both(device_attributes);
+}
+
 static void
 device_private(void)
 {

@@ -114,7 +114,8 @@ MMK_API void mmk_pmap_protect(struct mmk_pmap *pmap, mmk_va start_va,
  *
  * pre      nothing is translated there, and nobody else enters anything.
  * locks    as mmk_pmap_enter.
- * errors   as mmk_pmap_enter: nothing changed, all or nothing.
+ * errors   as mmk_pmap_enter, of the first page or of any: nothing changed, all
+ *          or nothing.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_pmap_kenter(struct mmk_pmap *pmap,
     mmk_va va, mmk_pa pa, uint64_t nr_pages, unsigned flags);
@@ -373,11 +374,17 @@ MMK_API enum mmk_err
 mmk_pmap_kenter(struct mmk_pmap *pmap, mmk_va va, mmk_pa pa, uint64_t nr_pages,
     unsigned flags)
 {
+	const struct mmk_pt_shape *shape = &pmap->sys->shape;
+	mmk_pa pa_limit = (mmk_pa)1 << shape->pa_bits;
 	uint64_t nr_done;
 	enum mmk_err err;
 
-	err = mmk_pmap_enter_run(pmap, va, pa, nr_pages,
-	    flags | MMK_PMAP_WIRED | MMK_PMAP_UNTRACKED, &nr_done);
+	flags |= MMK_PMAP_WIRED | MMK_PMAP_UNTRACKED;
+	if (!mmk__enter_is_valid(pmap, va, pa, flags) ||
+	    nr_pages > mmk_pages_of_bytes(mmk_pt_va_limit(shape) - va) ||
+	    nr_pages > mmk_pages_of_bytes(pa_limit - pa))
+		return MMK_ERR_INVAL;
+	err = mmk_pmap_enter_run(pmap, va, pa, nr_pages, flags, &nr_done);
 	if (err != MMK_OK && nr_done > 0)
 		mmk_pmap_kremove(pmap, va, nr_done);
 	return err;
