@@ -39,6 +39,7 @@ static struct {
 	uint64_t digests[MOST_STEPS]; /* of the first machine */
 	bool is_first;
 	const char *format;
+	mmk_va base_va; /* where the pages are on this machine */
 } r;
 
 static struct {
@@ -82,7 +83,7 @@ draw_steps(void)
 static mmk_va
 va_of(uint64_t page)
 {
-	return VA + page * PAGE;
+	return r.base_va + page * PAGE;
 }
 
 /* Where a page may go that a DMA request wants the frame of. */
@@ -257,14 +258,19 @@ look_at_all(void)
 static void
 replay(const char *format, const struct sim_config *machine)
 {
+	/* Where high bits are to be seen, the last pages that there are. */
+	bool is_last = machine->base_pa != 0;
 	struct sim_config config = *machine;
+	mmk_va limit_va;
 
 	config.ram_bytes = 2048 * PAGE;
 	config.nr_cpus = 2;
 	r.format = format;
 	vm_boot_with(&config, NULL);
 	mmk_vm_set_movable(&t.vm, true);
-	vm_space(0);
+	limit_va = mmk_pt_va_limit(sim_shape());
+	r.base_va = is_last ? limit_va - PAGES * PAGE : VA;
+	vm_space_at(0, VM_MIN, limit_va);
 	vm_map(0)->pmap_flags |= ATTRIBUTES;
 	for (unsigned i = 0; i < r.nr_steps; i++) {
 		enum mmk_err err = do_step(&r.steps[i]);

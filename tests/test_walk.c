@@ -300,6 +300,141 @@ Test(sim_aarch64, granules_of_16k_and_64k_are_walked)
 	cr_assert_eq(found.pa, BASE + (va & 0x1fffffff));
 }
 
+/* ---- addresses of 52 bits, RAM at HIGH: bits 51, 49 and 46 ---------------- */
+
+#define HIGH UINT64_C(0xa400000000000)
+
+static void
+boot_high(void)
+{
+	struct sim_config config = { .ram_bytes = (uint64_t)8 << 20,
+		.base_pa = HIGH, .arch = SIM_ARCH_AARCH64,
+		.wide_addresses = true };
+
+	sim_boot(&config);
+}
+
+static struct sim_walk
+walk_high(const struct sim_mmu *mmu, uint64_t va)
+{
+	struct sim_walk_request request = { HIGH, va, SIM_READ, true, true };
+	struct sim_walk found;
+
+	sim_walk_aarch64(mmu, &request, &found);
+	return found;
+}
+
+/* FEAT_LPA2: bits 49..12 in place, 51..50 (here 0b10) in 9..8. */
+#define DS_HIGH (UINT64_C(0x2400000000000) | UINT64_C(0x200))
+#define DS_PAGE (V | EL0 | AF | NG)
+
+Test(sim_aarch64, lpa2_walks_five_levels_with_a_granule_of_4k)
+{
+	struct sim_mmu mmu = { 5, 12, 52, 52, true, true };
+	uint64_t va = UINT64_C(0xdcba987654321);
+	struct sim_walk found;
+
+	boot_high();
+	set(HIGH + 0xd * 8, DS_HIGH | 0x1000 | V);
+	for (unsigned i = 1; i < 4; i++)
+		set(HIGH + i * 0x1000 + (va >> (48 - 9 * i) & 511) * 8,
+		    DS_HIGH | (i + 1) * 0x1000 | V);
+	set(HIGH + 0x4000 + (va >> 12 & 511) * 8, DS_HIGH | 0x6000 | DS_PAGE);
+	found = walk_high(&mmu, va);
+	cr_assert_eq(found.fault, SIM_FAULT_NONE);
+	cr_assert_eq(found.nr_entries, 5);
+	cr_assert_eq(found.pa, HIGH + 0x6321);
+	cr_assert_null(found.malformed);
+	cr_assert_eq(walk_high(&mmu, UINT64_C(1) << 52).fault,
+	    SIM_FAULT_ADDRESS);
+	/* A block of 512 GiB, and none at the top. */
+	set(HIGH + 0x1000 + (va >> 39 & 511) * 8,
+	    UINT64_C(0x1304000000000) | UINT64_C(0x300) | (DS_PAGE & ~V) | 1);
+	cr_assert_not_null(walk_high(&mmu, va).malformed, "bit 38");
+	set(HIGH + 0x1000 + (va >> 39 & 511) * 8,
+	    UINT64_C(0x1300000000000) | UINT64_C(0x300) | (DS_PAGE & ~V) | 1);
+	found = walk_high(&mmu, va);
+	cr_assert_eq(found.page_shift, 39);
+	cr_assert_eq(found.pa, UINT64_C(0xd300000000000) +
+	        va % (UINT64_C(1) << 39));
+	set(HIGH + 0xd * 8, (DS_PAGE & ~V) | 1);
+	cr_assert_eq(walk_high(&mmu, va).fault, SIM_FAULT_NOT_PRESENT);
+}
+
+Test(sim_aarch64, lpa2_has_32_entries_at_the_top_with_a_granule_of_16k)
+{
+	struct sim_mmu mmu = { 4, 14, 52, 52, true, true };
+	uint64_t va = UINT64_C(0xfffffffffffff);
+	struct sim_walk found;
+
+	boot_high();
+	set(HIGH + 31 * 8, DS_HIGH | 0x4000 | V);
+	set(HIGH + 0x4000 + 2047 * 8, DS_HIGH | 0x8000 | V);
+	set(HIGH + 0x8000 + 2047 * 8, DS_HIGH | 0xc000 | V);
+	set(HIGH + 0xc000 + 2047 * 8,
+	    UINT64_C(0x3ffffffffc300) | DS_PAGE);
+	found = walk_high(&mmu, va);
+	cr_assert_null(found.malformed);
+	cr_assert_eq(found.fault, SIM_FAULT_NONE);
+	cr_assert_eq(found.pa, va);
+	set(HIGH + 0x4000 + 2047 * 8,
+	    UINT64_C(0x3fff000000000) | UINT64_C(0x300) | (DS_PAGE & ~V) | 1);
+	found = walk_high(&mmu, va);
+	cr_assert_eq(found.page_shift, 36);
+	cr_assert_eq(found.pa, va);
+}
+
+/* FEAT_LVA and FEAT_LPA: bits 51..48 (here 0xa) in 15..12. */
+Test(sim_aarch64, lva_has_1024_entries_at_the_top_with_a_granule_of_64k)
+{
+	struct sim_mmu mmu = { 3, 16, 52, 52, true, false };
+	uint64_t va = UINT64_C(0xfffffffffffff);
+	uint64_t high = UINT64_C(0x400000000000) | 0xa000;
+	struct sim_walk found;
+
+	boot_high();
+	set(HIGH + 1023 * 8, high | 0x10000 | V);
+	set(HIGH + 0x10000 + 8191 * 8, high | 0x20000 | V);
+	set(HIGH + 0x20000 + 8191 * 8,
+	    UINT64_C(0xfffffffff000) | PAGE_ARM);
+	found = walk_high(&mmu, va);
+	cr_assert_eq(found.fault, SIM_FAULT_NONE);
+	cr_assert_eq(found.pa, va);
+	cr_assert_null(found.malformed);
+	set(HIGH + 1023 * 8, UINT64_C(0xfc000000f000) | (PAGE_ARM & ~V) | 1);
+	found = walk_high(&mmu, va);
+	cr_assert_eq(found.page_shift, 42);
+	cr_assert_eq(found.pa, va);
+	mmu.pa_bits = 48;
+	cr_assert_eq(walk_high(&mmu, va).fault, SIM_FAULT_NOT_PRESENT);
+	set(HIGH + 1023 * 8, UINT64_C(0x00007000) | V);
+	cr_assert_not_null(walk_high(&mmu, va).malformed, "15..12 are RES0");
+}
+
+/* A machine may have the format and not the width. */
+Test(sim_aarch64, lpa2_faults_on_addresses_wider_than_the_machines)
+{
+	struct sim_mmu mmu = { 5, 12, 52, 48, true, true };
+
+	boot_high();
+	set(HIGH, UINT64_C(0x100) | V);
+	cr_assert_eq(walk_high(&mmu, 0).fault, SIM_FAULT_ADDRESS_SIZE);
+	set(HIGH, UINT64_C(0x1000000000000) | V);
+	cr_assert_eq(walk_high(&mmu, 0).fault, SIM_FAULT_ADDRESS_SIZE);
+	mmu.pa_bits = 52; /* it is not RAM, then */
+	cr_assert_eq(walk_high(&mmu, 0).fault, SIM_FAULT_TABLE);
+}
+
+Test(sim_aarch64, a_top_table_above_48_bits_is_found_through_ttbr)
+{
+	cr_assert_eq(sim_root_of_ttbr(UINT64_C(0x0040000012345000)),
+	    UINT64_C(0x12345000), "the tag");
+	cr_assert_eq(sim_root_of_ttbr(UINT64_C(0xffff40001234502d)),
+	    UINT64_C(0xb400012345000), "5..2, and CnP");
+	cr_assert_eq(sim_root_of_ttbr(UINT64_C(0x000000001234507c)),
+	    UINT64_C(0xf000012345040), "aligned to 64 bytes");
+}
+
 Test(sim_aarch64, kinds_a_level_does_not_have_are_not_present)
 {
 	struct sim_walk found;
