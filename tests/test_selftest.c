@@ -129,13 +129,18 @@ static void planted_shootdown(void *pmap, uint64_t space, uint64_t cpu_bits,
 static void log_text(const char *text);
 #define MMKIT_LOG(text) log_text(text)
 
+static void planted_broadcast(void *pmap, uint64_t space, uint64_t start_va,
+    uint64_t end_va);
+
 #define sim_tlb_shootdown planted_shootdown
+#define sim_tlb_broadcast planted_broadcast
 #undef MMKIT_PMAP_H
 #define MMKIT_PMAP_H "tests/selftest_pmap.h"
 #define MMKIT_STATIC
 #define MMKIT_IMPLEMENTATION
 #include "mmkit/face/selftest.h"
 #undef sim_tlb_shootdown
+#undef sim_tlb_broadcast
 #include "ports/sim/sim.h"
 
 static char latest_log[256];
@@ -171,6 +176,23 @@ planted_shootdown(void *pmap, uint64_t space, uint64_t cpu_bits,
 	if (planted == SHOOTS_DOWN_ONE_CPU)
 		cpu_bits &= ~UINT64_C(4);
 	sim_tlb_shootdown(pmap, space, cpu_bits, start_va, end_va);
+}
+
+/* One that reaches its own CPU only, or not all of the others. */
+static void
+planted_broadcast(void *pmap, uint64_t space, uint64_t start_va,
+    uint64_t end_va)
+{
+	unsigned me = sim_cpu_id();
+
+	for (unsigned cpu = 0; cpu < sim_cpu_count(); cpu++) {
+		if ((planted == FORGETS_TO_SHOOT_DOWN && cpu != me) ||
+		    (planted == SHOOTS_DOWN_ONE_CPU && cpu == 2))
+			continue;
+		sim_set_cpu(cpu);
+		sim_tlb_invalidate(pmap, space, start_va, end_va);
+	}
+	sim_set_cpu(me);
 }
 
 /* ---- a kernel's plugs ------------------------------------------------------ */

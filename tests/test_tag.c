@@ -382,6 +382,7 @@ table_goes_body(void)
 Test(tag, a_table_that_goes_is_flushed_with_all_that_went_before)
 {
 	both(table_goes_body, 4);
+	both(table_goes_body, 0);
 }
 
 /*
@@ -460,6 +461,7 @@ table_comes_body(void)
 Test(tag, a_table_that_comes_breaks_before_it_makes)
 {
 	both(table_comes_body, 4);
+	both(table_comes_body, 0);
 }
 
 /* ---- a flush and a CPU that comes back, at each point of their way ------------ */

@@ -97,11 +97,11 @@ sim_space_of_pmap(const struct mmk_pmap *pmap)
 	    ? pmap->tag : mmk_frame_pa(pmap->sys->phys, pmap->root);
 }
 
-/* Arm's reaches all CPUs by tag. Without tags each is asked, as on x86_64. */
+/* Arm's invalidation reaches all CPUs, with tags and without. */
 static inline bool
 mmk_sim_is_broadcast(const struct mmk_pt_shape *shape)
 {
-	return !sim_pt_is_x86_64(shape) && shape->tag_bits > 0;
+	return !sim_pt_is_x86_64(shape);
 }
 #define mmk_pt_is_broadcast mmk_sim_is_broadcast
 

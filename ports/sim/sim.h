@@ -191,7 +191,7 @@ void sim_on_fault(sim_fault_handler *handler, void *ctx);
  */
 void sim_tlb_invalidate(void *pmap, uint64_t space, uint64_t start_va,
     uint64_t end_va);
-/* Every CPU does, wherever it is: aarch64 with tags. */
+/* Every CPU does, wherever it is: aarch64. */
 void sim_tlb_broadcast(void *pmap, uint64_t space, uint64_t start_va,
     uint64_t end_va);
 /* Every CPU forgets all tags. */
