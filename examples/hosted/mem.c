@@ -93,6 +93,7 @@ mm_unref(struct mm *mm)
 	if (--mm->refs > 0)
 		return;
 	sim_set_cpu(mm->cpu);
+	tlb_on_invalidate(NULL, &mm->space.map.pmap, 0, SPACE_MAX_VA);
 	mmk_pmap_deactivate(&mm->space.map.pmap, mm->cpu);
 	mmk_space_fini(&mm->space);
 	while (*link != mm)

@@ -135,7 +135,10 @@ mmk_pt_can_express(const struct mmk_pt_shape *shape, unsigned flags)
  *   void     mmk_pt_invalidate(pmap, start_va, end_va)  this CPU, all levels,
  *                                                    with its barriers
  *   void     mmk_pt_activate(pmap)                   this CPU walks pmap->root
- *                                                    from now on; NULL: none
+ *                                                    from now on; NULL: none,
+ *                                                    and of the last one, if it
+ *                                                    has no tag, it has nothing
+ *                                                    left, of any level
  *   void     mmk_pt_published(pmap)                  an entry went from
  *                                                    invalid to valid
  *
@@ -153,10 +156,9 @@ mmk_pt_can_express(const struct mmk_pt_shape *shape, unsigned flags)
  *   mmk_pt_is_broadcast(shape) the same, if it is known at run time only
  *   mmk_pt_activate_tag(pmap, is_fresh)  as mmk_pt_activate, for a pmap that
  *                              has a tag: what this CPU holds under it is good
- *                              if is_fresh, or else is dropped. Asked for where
- *                              shape->tag_bits can be more than 0
- *   mmk_pt_forget_tags(sys)    with mmk_pt_is_broadcast: no CPU holds anything
- *                              under any tag any more
+ *                              if is_fresh, or else is dropped, before it walks
+ *                              the new tables. Asked for where shape->tag_bits
+ *                              can be more than 0
  */
 
 struct mmk_cpu_set {
@@ -247,13 +249,10 @@ MMK_END_DECLS
 #define mmk_pt_is_broadcast(shape) ((void)(shape), false)
 #endif
 #endif
-/* A backend without these has no tags. */
+/* A backend without this has no tags. */
 #ifndef mmk_pt_activate_tag
 #define mmk_pt_activate_tag(pmap, is_fresh) \
 	((void)(is_fresh), mmk_pt_activate(pmap))
-#endif
-#ifndef mmk_pt_forget_tags
-#define mmk_pt_forget_tags(sys) ((void)(sys))
 #endif
 #if !defined(MMKIT_PORT_UNIPROCESSOR) && !defined(MMKIT_TLB_SHOOTDOWN) && \
     !defined(MMK_PT_INVALIDATE_IS_BROADCAST)

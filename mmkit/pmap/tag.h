@@ -24,10 +24,13 @@
  *
  *         A pmap has its tag for life. The tag of one that is gone is dead:
  *         TLBs may still hold something under it. When no other is left, all
- *         dead tags are free at once: there is one flush for thousands of
- *         spaces (a rollover), or none, where CPUs find out by themselves. If
- *         as many pmaps live as there are tags, others have none, and are
- *         flushed whenever a CPU leaves them.
+ *         dead tags are free at once (a rollover), and nothing is flushed: no
+ *         CPU is in `fresh` of a new pmap, so each drops what it has under the
+ *         tag before it translates by it. (Of Arm's nothing is left then: what
+ *         was removed was broadcast by tag, upper entries included, and a pmap
+ *         that ends has nothing else. There it is a second net.) If as many
+ *         pmaps live as there are tags, others have none, and are flushed
+ *         whenever a CPU leaves them.
  *
  * LAYER   pmap. Includes table.h.
  * LOCKS   tags->lock (MMK_RANK_TAGS), at the beginning and end of a pmap only
@@ -86,20 +89,16 @@ mmk__tags_fini(struct mmk_pmap_sys *sys)
 	sys->tags.frame = NULL;
 }
 
-/* What is dead is free, and no TLB holds any of it. locks: tags->lock. */
+/* What is dead is free; CPUs drop it when they meet it. locks: tags->lock. */
 MMK_PRIVATE void
-mmk__tags_roll_over(struct mmk_pmap_sys *sys)
+mmk__tags_roll_over(struct mmk_tags *tags)
 {
-	struct mmk_tags *tags = &sys->tags;
-
 	for (size_t i = 0; i < MMK_BITMAP_WORDS(tags->used.nbits); i++) {
 		tags->used.words[i] &= ~tags->dead.words[i];
 		tags->dead.words[i] = 0;
 	}
 	tags->nr_dead = 0;
 	tags->nr_rollovers++;
-	if (mmk_pt_is_broadcast(&sys->shape))
-		mmk_pt_forget_tags(sys);
 }
 
 /* A tag, or 0: there is none. locks: takes tags->lock. */
@@ -114,7 +113,7 @@ mmk__tag_alloc(struct mmk_pmap_sys *sys)
 	MMKIT_LOCK(&tags->lock);
 	if (mmk_bitmap_find_run(&tags->used, 1, 1, &tag) != MMK_OK &&
 	    tags->nr_dead > 0) {
-		mmk__tags_roll_over(sys);
+		mmk__tags_roll_over(tags);
 		(void)!mmk_bitmap_find_run(&tags->used, 1, 1, &tag);
 	}
 	if (tag != 0)

@@ -6,8 +6,8 @@
  *         adds the instructions. For kernels: MMKIT_PMAP_H names this file.
  *         A pmap is what TTBR0_EL1 translates. With ASIDs (tag_bits 8 or 16 in
  *         the shape, TCR_EL1.AS accordingly, A1 = 0) each has its own; those
- *         without a tag share number 0, and activating one drops the
- *         translations of the last. Tags want MMKIT_KERNEL_ROOT_PA, the
+ *         without a tag share number 0, and leaving one drops its
+ *         translations. Tags want MMKIT_KERNEL_ROOT_PA, the
  *         physical address of a page of zeros: TTBR0 gets it while no pmap is
  *         active.
  *
@@ -124,39 +124,32 @@ mmk_aarch64_forget(uint32_t tag)
 }
 
 #ifdef MMKIT_KERNEL_ROOT_PA
-/* NULL: the table of zeros that the kernel keeps for this. */
+/*
+ * NULL: the table of zeros that the kernel keeps for this, under number 0, as
+ * pmaps without a tag are: what one of those leaves behind is dropped.
+ */
 static inline void
 mmk_pt_activate(struct mmk_pmap *pmap)
 {
+	uint64_t last;
+
+	__asm__ volatile("mrs %0, ttbr0_el1" : "=r"(last) : : "memory");
 	mmk_aarch64_load_ttbr(mmk_aarch64_ttbr(pmap != NULL
 	        ? mmk_frame_pa(pmap->sys->phys, pmap->root)
 	        : (mmk_pa)MMKIT_KERNEL_ROOT_PA, 0));
-	mmk_aarch64_forget(0);
+	if (last >> 48 == 0)
+		mmk_aarch64_forget(0);
 }
 
 static inline void
 mmk_aarch64_activate_tag(struct mmk_pmap *pmap, bool is_fresh)
 {
-	mmk_aarch64_load_ttbr(mmk_aarch64_ttbr(
-	    mmk_frame_pa(pmap->sys->phys, pmap->root), pmap->tag));
 	if (!is_fresh)
 		mmk_aarch64_forget(pmap->tag);
+	mmk_aarch64_load_ttbr(mmk_aarch64_ttbr(
+	    mmk_frame_pa(pmap->sys->phys, pmap->root), pmap->tag));
 }
 #define mmk_pt_activate_tag mmk_aarch64_activate_tag
-
-static inline void
-mmk_aarch64_forget_tags(struct mmk_pmap_sys *sys)
-{
-	(void)sys;
-	__asm__ volatile("dsb ishst\n\t"
-	                 "tlbi vmalle1is\n\t"
-	                 "dsb ish\n\t"
-	                 "isb"
-	                 :
-	                 :
-	                 : "memory");
-}
-#define mmk_pt_forget_tags mmk_aarch64_forget_tags
 #else
 /*
  * NULL: nothing is walked (TCR_EL1.EPD0). TLBs may remember that bit, so each

@@ -193,6 +193,24 @@ sim_cpu_set_tag(unsigned cpu, uint64_t root_pa, uint64_t tag, bool is_kept)
 		    cpu, (unsigned long long)tag, (unsigned long long)va);
 }
 
+void
+sim_cpu_clear_root(unsigned cpu)
+{
+	struct cpu *self = cpu_at(cpu);
+	uint64_t left;
+
+	pthread_mutex_lock(&self->tlb.mutex);
+	left = self->space;
+	if (!has_tags()) {
+		self->root_pa = SIM_NO_ROOT;
+		self->space = SIM_NO_ROOT;
+		forget_space(self, left);
+	}
+	pthread_mutex_unlock(&self->tlb.mutex);
+	if (has_tags())
+		sim_cpu_set_tag(cpu, SIM_NO_ROOT, 0, left != 0);
+}
+
 uint64_t
 sim_cpu_root(unsigned cpu)
 {
@@ -725,16 +743,6 @@ sim_tlb_broadcast(void *pmap, uint64_t space, uint64_t start_va,
 {
 	for (unsigned i = 0; i < sim_cpu_count(); i++)
 		invalidate(i, pmap, space, start_va, end_va);
-}
-
-void
-sim_tlb_forget_tags(void)
-{
-	for (unsigned i = 0; i < sim_cpu_count(); i++) {
-		pthread_mutex_lock(&cpus[i].tlb.mutex);
-		forget_all(&cpus[i]);
-		pthread_mutex_unlock(&cpus[i].tlb.mutex);
-	}
 }
 
 void

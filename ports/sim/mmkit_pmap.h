@@ -5,7 +5,7 @@
  * WHAT    Both table formats in one program: shape->arch says which. Entries
  *         are spelled by the real backends' pte.h, so that the machine's own
  *         walkers can judge them; invalidation goes to the simulated TLBs.
- *         Activating a pmap drops nothing: translations are tagged by root.
+ *         Activating a pmap without a tag drops nothing, leaving it does.
  * LAYER   a backend; included by mmkit/pmap/table.h
  * LOCKS   none
  * COST    one predictable branch more than a real backend
@@ -129,8 +129,10 @@ sim_root_of_pmap(const struct mmk_pmap *pmap)
 static inline void
 mmk_pt_activate(struct mmk_pmap *pmap)
 {
-	sim_cpu_set_root(sim_cpu_id(),
-	    pmap != NULL ? sim_root_of_pmap(pmap) : SIM_NO_ROOT);
+	if (pmap != NULL)
+		sim_cpu_set_root(sim_cpu_id(), sim_root_of_pmap(pmap));
+	else
+		sim_cpu_clear_root(sim_cpu_id());
 }
 
 static inline void
@@ -140,14 +142,6 @@ mmk_sim_activate_tag(struct mmk_pmap *pmap, bool is_fresh)
 	    is_fresh);
 }
 #define mmk_pt_activate_tag mmk_sim_activate_tag
-
-static inline void
-mmk_sim_forget_tags(struct mmk_pmap_sys *sys)
-{
-	(void)sys;
-	sim_tlb_forget_tags();
-}
-#define mmk_pt_forget_tags mmk_sim_forget_tags
 
 /* The walkers read entries with acquire: nothing to publish. */
 static inline void

@@ -143,6 +143,11 @@ void sim_cpu_set_root(unsigned cpu, uint64_t root_pa);
  */
 void sim_cpu_set_tag(unsigned cpu, uint64_t root_pa, uint64_t tag,
     bool is_kept);
+/*
+ * By none from now on. What it has of the space it leaves is dropped, unless
+ * that has a tag.
+ */
+void sim_cpu_clear_root(unsigned cpu);
 uint64_t sim_cpu_root(unsigned cpu);
 /* aarch64: the top table that a value of TTBR0_EL1 leads to. */
 uint64_t sim_root_of_ttbr(uint64_t ttbr);
@@ -194,8 +199,6 @@ void sim_tlb_invalidate(void *pmap, uint64_t space, uint64_t start_va,
 /* Every CPU does, wherever it is: aarch64. */
 void sim_tlb_broadcast(void *pmap, uint64_t space, uint64_t start_va,
     uint64_t end_va);
-/* Every CPU forgets all tags. */
-void sim_tlb_forget_tags(void);
 /* The page of `va` only, and no hook: no right was taken away. */
 void sim_tlb_invalidate_page(void *pmap, uint64_t space, uint64_t va);
 /* Called after each invalidation of any CPU, also by shootdown. */

@@ -15,7 +15,9 @@
  *         and must copy its own half (entries 256 to 511) into the root of
  *         every new pmap, a forked one too: mmk_frame_ptr(phys, pmap->root).
  *         MMKIT_KERNEL_ROOT_PA, a physical address, names the kernel's own top
- *         table; it must translate whatever runs while no pmap is active.
+ *         table; it must translate whatever runs while no pmap is active. With
+ *         PCIDs what the kernel changes in its own half is to be dropped under
+ *         all of them: a CPU keeps what it has when it goes from one to another.
  *
  * LAYER   a backend; included by mmkit/pmap/table.h
  * LOCKS   none
@@ -104,13 +106,22 @@ mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 		__asm__ volatile("invlpg (%0)" : : "r"(va) : "memory");
 }
 
-/* This CPU walks pmap->root. NULL: the kernel's own root. */
+/*
+ * This CPU walks pmap->root. NULL: the kernel's own root, which has PCID 0 in
+ * common with pmaps that have no tag: who comes from one of those drops it all.
+ * Who comes from another PCID finds nothing but the kernel's under it.
+ */
 static inline void
 mmk_pt_activate(struct mmk_pmap *pmap)
 {
-	mmk_x86_64_load_cr3(pmap != NULL
-	        ? mmk_frame_pa(pmap->sys->phys, pmap->root)
-	        : (mmk_pa)MMKIT_KERNEL_ROOT_PA);
+	uint64_t last, next = MMKIT_KERNEL_ROOT_PA;
+
+	__asm__ volatile("movq %%cr3, %0" : "=r"(last) : : "memory");
+	if (pmap != NULL)
+		next = mmk_frame_pa(pmap->sys->phys, pmap->root);
+	else if ((last & MMK_X86_64_CR3_PCID) != 0)
+		next |= MMK_X86_64_CR3_KEEP;
+	mmk_x86_64_load_cr3(next);
 }
 
 /* The same for one that has a tag. */
