@@ -236,6 +236,9 @@
 #ifndef MMKIT_ATOMIC_FENCE
 #define MMKIT_ATOMIC_FENCE() __atomic_thread_fence(__ATOMIC_ACQ_REL)
 #endif
+#ifndef MMKIT_ATOMIC_FENCE_FULL /* stores before it, loads after it */
+#define MMKIT_ATOMIC_FENCE_FULL() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+#endif
 #ifndef MMKIT_PREFETCH /* a hint: what is at `ptr` will be read soon */
 #define MMKIT_PREFETCH(ptr) __builtin_prefetch(ptr)
 #endif

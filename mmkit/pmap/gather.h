@@ -95,6 +95,11 @@ mmk__flush(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 	if (start_va == end_va)
 		return;
 	MMKIT_PREEMPT_DISABLE();
+	/*
+	 * The entries have changed before the look at who uses them. A release
+	 * and an acquire do not promise that: Arm's LDAPR overtakes a store.
+	 */
+	MMKIT_ATOMIC_FENCE_FULL();
 	if (pmap->tag != 0 && !mmk_pt_is_broadcast(&sys->shape))
 		mmk__tag_expire(pmap);
 	is_here = mmk__pmap_is_cached(pmap, MMKIT_CPU_ID(), &is_elsewhere);

@@ -141,8 +141,9 @@ void sim_item_free(const void *owner, const void *ptr, size_t bytes);
 	    expected, v, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 #endif
 #if defined(__SANITIZE_THREAD__) && defined(__x86_64__)
-/* gcc's ThreadSanitizer knows no fences; here the processor needs none. */
+/* gcc's ThreadSanitizer knows no fences; here the processor needs none but one. */
 #define MMKIT_ATOMIC_FENCE() __asm__ volatile("" ::: "memory")
+#define MMKIT_ATOMIC_FENCE_FULL() __asm__ volatile("mfence" ::: "memory")
 #endif
 #define MMKIT_PREEMPT_DISABLE() sim_preempt_disable()
 #define MMKIT_PREEMPT_ENABLE() sim_preempt_enable()
