@@ -141,6 +141,42 @@ Test(hostile, pins_that_are_over_count_until_they_are_given_back)
 	finish(x);
 }
 
+/* Containers whose names are closed at once: each costs the kernel memory. */
+Test(hostile, containers_come_to_an_end)
+{
+	struct mmk_handles table;
+	mmk_handle_name root, name;
+	struct mmk_container *one;
+	uint64_t before;
+
+	begin();
+	t.physmem.config.max_containers = 10;
+	mmk_handles_init(&table, &t.handles, 4);
+	ok(mmk_handle_insert(&table, &t.root.target, MMK_RIGHT_ALL, &root));
+	ok(mmk_physmem_create(&t.physmem, &table, root, &name));
+	ok(mmk_container_lookup_name(&table, name, 0, &one));
+	for (unsigned i = 1; i < 10; i++) {
+		ok(mmk_handle_close(&table, name));
+		ok(mmk_physmem_create(&t.physmem, &table, root, &name));
+	}
+	before = t.nr_items;
+	cr_assert_eq(mmk_physmem_create(&t.physmem, &table, root, &name),
+	    MMK_ERR_LIMIT);
+	cr_assert_eq(t.nr_items, before);
+	ok(mmk_container_destroy(one));
+	mmk_container_unref(one);
+	ok(mmk_physmem_create(&t.physmem, &table, root, &name));
+	cr_assert_eq(mmk_physmem_create(&t.physmem, &table, root, &name),
+	    MMK_ERR_LIMIT);
+	cr_assert(mmk_control_check(&t.tree));
+	while (!mmk_list_is_empty(&t.physmem.containers))
+		ok(mmk_container_destroy(MMK_LIST_ITEM(
+		    mmk_list_first(&t.physmem.containers),
+		    struct mmk_container, of_physmem)));
+	mmk_handles_fini(&table);
+	end();
+}
+
 static uint32_t nr_here; /* translations that nobody took away */
 
 static enum mmk_err

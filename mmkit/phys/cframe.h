@@ -79,6 +79,10 @@ struct mmk_physmem_config {
 	const struct mmk_physmem_plug *plug; /* NULL: none */
 	struct mmk_handle_sys *handles;      /* NULL: containers have no names */
 	uint32_t max_pins; /* for each container; see mmk_container_pin */
+	/* of one control, and what else uses it; 0: any number. Containers are
+	 * not charged, and live on when their last name is closed: without a
+	 * limit who may create them can have the kernel's memory. */
+	uint32_t max_containers;
 	bool is_eager; /* unmap at once whatever is given up: see deallocate */
 };
 

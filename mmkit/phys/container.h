@@ -51,7 +51,8 @@ MMK_API void mmk_physmem_expire(struct mmk_physmem *physmem);
  * it.
  *
  * out      *container_out, with one reference.
- * errors   MMK_ERR_NOMEM. MMK_ERR_NOENT: the control is dead.
+ * errors   MMK_ERR_LIMIT: config.max_containers. MMK_ERR_NOMEM.
+ *          MMK_ERR_NOENT: the control is dead.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_container_create(
     struct mmk_physmem *physmem, struct mmk_control *control,
@@ -252,6 +253,25 @@ mmk__container_drop(struct mmk_control_user *user)
 	mmk__container_end(MMK_CONTAINER_OF(user, struct mmk_container, user));
 }
 
+/* Once it is a user it may be dropped, but no sooner than we are done. */
+MMK_PRIVATE enum mmk_err
+mmk__container_join(struct mmk_container *container,
+    struct mmk_control *control)
+{
+	struct mmk_physmem *physmem = container->physmem;
+	uint32_t max = physmem->config.max_containers;
+	enum mmk_err err;
+
+	if (max != 0 && MMKIT_ATOMIC_LOAD(&control->nr_users) >= max)
+		return MMK_ERR_LIMIT;
+	err = mmk_control_user_add(control, &container->user,
+	    mmk__container_drop);
+	if (err == MMK_OK)
+		mmk_list_push_back(&physmem->containers,
+		    &container->of_physmem);
+	return err;
+}
+
 MMK_API enum mmk_err
 mmk_container_create(struct mmk_physmem *physmem, struct mmk_control *control,
     struct mmk_container **container_out)
@@ -268,20 +288,13 @@ mmk_container_create(struct mmk_physmem *physmem, struct mmk_control *control,
 	mmk_handle_target_init(&container->target, physmem->config.handles,
 	    MMK_HANDLE_CONTAINER, mmk__container_target_ref);
 	mmk_link_init(&container->of_physmem);
-	/* Known to physmem first: once it is a user it may be dropped. */
 	MMKIT_MUTEX_LOCK(&physmem->mutex);
-	mmk_list_push_back(&physmem->containers, &container->of_physmem);
+	err = mmk__container_join(container, control);
 	MMKIT_MUTEX_UNLOCK(&physmem->mutex);
-	err = mmk_control_user_add(control, &container->user,
-	    mmk__container_drop);
-	if (err == MMK_OK) {
+	if (err == MMK_OK)
 		*container_out = container;
-		return MMK_OK;
-	}
-	MMKIT_MUTEX_LOCK(&physmem->mutex);
-	mmk_list_remove(&container->of_physmem);
-	MMKIT_MUTEX_UNLOCK(&physmem->mutex);
-	mmk__physmem_free(physmem, container, sizeof(*container));
+	else
+		mmk__physmem_free(physmem, container, sizeof(*container));
 	return err;
 }
 

@@ -88,6 +88,7 @@ struct mmk_control {
 	uint64_t nr_granted_pages;       /* [T] */
 	uint64_t nr_extra_pages;         /* [a] borrowed from the root */
 	uint64_t refs;                   /* [a] */
+	uint64_t nr_users;               /* [T] written atomically */
 	struct mmk_link sibling;         /* [T] on parent->children */
 	struct mmk_list children;        /* [T] */
 	struct mmk_list users;           /* [T] */
@@ -504,11 +505,22 @@ mmk_control_user_add(struct mmk_control *control,
 		user->control = control;
 		user->drop = drop;
 		mmk_list_push_back(&control->users, &user->link);
+		MMKIT_ATOMIC_STORE(&control->nr_users, control->nr_users + 1);
 		mmk_control_ref(control);
 		err = MMK_OK;
 	}
 	MMKIT_UNLOCK(&tree->lock);
 	return err;
+}
+
+/* pre: it is on its control's list. */
+MMK_PRIVATE void
+mmk__control_take_off(struct mmk_control_user *user)
+{
+	struct mmk_control *control = user->control;
+
+	mmk_list_remove(&user->link);
+	MMKIT_ATOMIC_STORE(&control->nr_users, control->nr_users - 1);
 }
 
 MMK_API bool
@@ -519,7 +531,8 @@ mmk_control_user_remove(struct mmk_control_user *user)
 
 	MMKIT_LOCK(&tree->lock);
 	is_ours = mmk_link_is_on_list(&user->link);
-	mmk_list_remove(&user->link);
+	if (is_ours)
+		mmk__control_take_off(user);
 	MMKIT_UNLOCK(&tree->lock);
 	return is_ours;
 }
@@ -596,11 +609,12 @@ mmk__control_absorb(struct mmk_control *control)
 	while ((MMKIT_ATOMIC_LOAD(&control->credit) & MMK_CONTROL_DEAD) == 0) {
 		while ((child = mmk__control_child(at)) != NULL)
 			at = child;
-		link = mmk_list_pop_front(&at->users);
+		link = mmk_list_first(&at->users);
 		if (link != NULL) {
 			struct mmk_control_user *user = MMK_LIST_ITEM(link,
 			    struct mmk_control_user, link);
 
+			mmk__control_take_off(user);
 			MMKIT_UNLOCK(&tree->lock);
 			user->drop(user);
 			MMKIT_LOCK(&tree->lock);
@@ -672,6 +686,7 @@ mmk__control_check_locked(const struct mmk_control *control)
 {
 	uint64_t credit = MMKIT_ATOMIC_LOAD(&control->credit);
 	const struct mmk_control *parent = control->parent;
+	uint64_t nr_users = 0;
 
 	if ((credit & MMK_CONTROL_DEAD) != 0 ||
 	    (credit & MMK_CONTROL_PAGES) > control->nr_granted_pages)
@@ -681,10 +696,14 @@ mmk__control_check_locked(const struct mmk_control *control)
 	if (!mmk_list_check(&control->children) ||
 	    !mmk_list_check(&control->users))
 		return false;
-	MMK_LIST_FOR_EACH(link, &control->users)
+	MMK_LIST_FOR_EACH(link, &control->users) {
 		if (MMK_LIST_ITEM(link, struct mmk_control_user, link)
 		        ->control != control)
 			return false;
+		nr_users++;
+	}
+	if (nr_users != control->nr_users)
+		return false;
 	return parent == NULL ||
 	    (parent->tree == control->tree &&
 	        (mmk_control_is_open(parent) || !mmk_control_is_open(control)));
