@@ -246,3 +246,32 @@ Test(hostile, destroying_ends_translations_of_names_given_up)
 {
 	give_up_and(mmk_physmem_destroy);
 }
+
+static mmk_pa seen_pa;
+
+static enum mmk_err
+see_pa(void *ctx, uint64_t name, mmk_pa pa, uint64_t nr_pages, unsigned access)
+{
+	seen_pa = pa;
+	return on_enter(ctx, name, pa, nr_pages, access);
+}
+
+/* A pin that ends is no pin any more before its reference is given back. */
+Test(hostile, a_block_is_not_halved_while_a_pin_is_about_to_be_gone)
+{
+	const struct mmk_container_sink see = { see_pa, NULL };
+	struct mmk_container *x;
+
+	begin();
+	x = container(&t.root);
+	ok(mmk_container_allocate(x, 0, 2 * PAGE, 0, NULL));
+	ok(mmk_container_map(x, 0, 2 * PAGE, RW, &see));
+	cr_assert(mmk_pa_ref(&t.phys, seen_pa));
+	cr_assert_eq(mmk_container_deallocate(x, PAGE, PAGE, 0, NULL),
+	    MMK_ERR_AGAIN);
+	cr_assert(mmk_pa_unref(&t.phys, seen_pa));
+	cr_assert(mmk_physmem_check(&t.physmem));
+	ok(mmk_container_deallocate(x, PAGE, PAGE, 0, NULL));
+	cr_assert(mmk_physmem_check(&t.physmem));
+	finish(x);
+}

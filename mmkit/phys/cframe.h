@@ -536,6 +536,26 @@ mmk__memory_halve(struct mmk_phys *phys, struct mmk_frame *memory)
 	return half;
 }
 
+/*
+ * Its memory is ours until it is unisolated: not being moved, and nobody has a
+ * reference but the copies. A pin that ends keeps its own a moment longer, and
+ * would give back that of one half. errors AGAIN.
+ */
+MMK_PRIVATE enum mmk_err
+mmk__cframe_isolate(struct mmk_phys *phys, struct mmk_cframe *cframe)
+{
+	uint32_t nr_copies = 0;
+
+	if (mmk_frame_isolate(phys, cframe->memory) != MMK_OK)
+		return MMK_ERR_AGAIN;
+	MMK__FOR_EACH_COPY(copy, cframe)
+		nr_copies++;
+	if (MMKIT_ATOMIC_LOAD(&cframe->memory->refs) == nr_copies)
+		return MMK_OK;
+	mmk_frame_unisolate(phys, cframe->memory);
+	return MMK_ERR_AGAIN;
+}
+
 /* Structures and tree nodes for halving the frame. errors NOMEM. */
 MMK_PRIVATE enum mmk_err
 mmk__halve_reserve(struct mmk_physmem *physmem, struct mmk_cframe *cframe,
@@ -612,7 +632,7 @@ mmk__cframe_halve(struct mmk_cframe *low, struct mmk__stock *stock)
 
 /*
  * The frame, all that share it and all its copies become two. errors NOMEM;
- * BUSY: pinned; AGAIN: being moved. Nothing changed.
+ * BUSY: pinned; AGAIN: being moved, or a pin just ended. Nothing changed.
  */
 MMK_PRIVATE enum mmk_err
 mmk__family_halve(struct mmk_physmem *physmem, struct mmk_cframe *cframe)
@@ -627,10 +647,10 @@ mmk__family_halve(struct mmk_physmem *physmem, struct mmk_cframe *cframe)
 	if (mmk__cframe_is_pinned(cframe))
 		return MMK_ERR_BUSY;
 	err = mmk__halve_reserve(physmem, cframe, &stock);
-	if (err == MMK_OK && memory != NULL &&
-	    mmk_frame_isolate(phys, memory) != MMK_OK) {
-		mmk__stock_drop(&stock);
-		err = MMK_ERR_AGAIN;
+	if (err == MMK_OK && memory != NULL) {
+		err = mmk__cframe_isolate(phys, cframe);
+		if (err != MMK_OK)
+			mmk__stock_drop(&stock);
 	}
 	if (err != MMK_OK) {
 		mmk__halve_unreserve(cframe);

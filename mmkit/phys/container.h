@@ -79,7 +79,7 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_container_destroy(
  *          MMK_ERR_EXIST: a name is allocated.
  *          MMK_ERR_LIMIT: no credit. MMK_ERR_NOMEM. MMK_ERR_NOENT: dead.
  *          MMK_ERR_BUSY: SQUASH would halve a pinned frame. MMK_ERR_AGAIN: one
- *          that is just being moved. Nothing changed. PARTIAL: as above if not
+ *          that is just being moved, or unpinned. Nothing changed. PARTIAL: as above if not
  *          even one page could be had.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_container_allocate(
