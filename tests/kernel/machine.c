@@ -12,8 +12,9 @@
  *         machine that has more CPUs or more RAM than this makes the test that
  *         asks for it be left out, and counted so.
  *
- *         Accesses are made by the kernel, so what only the kernel may reach is
- *         reached too; a fetch is not made but looked up in the tables.
+ *         Accesses are made in user mode (user.c), or, where a test asks for
+ *         it, in the kernel's; a fetch is an instruction that is executed. Any
+ *         may be in user mode; the kernel executes nothing but a return.
  */
 #include "examples/kernel/kernel.h"
 #include "machine.h"
@@ -43,6 +44,9 @@ static struct {
 	unsigned nr_disabled;     /* [C] of the thread that runs there */
 	mmk_va fault_va;          /* [C] */
 	unsigned fault_access;    /* [C] */
+	bool is_kernel;           /* [a] accesses are the kernel's own */
+	bool is_fetching;         /* [C] in user mode */
+	uint64_t loaded;          /* [C] by user mode */
 	uint64_t root_pa;         /* [C] SIM_NO_ROOT: the kernel's own */
 } cpus[MMKIT_CPU_MAX];
 
@@ -108,7 +112,8 @@ sim_boot(const struct sim_config *config)
 	config = config != NULL ? config : &defaults;
 	sim_shutdown();
 	for (unsigned cpu = 0; cpu < MMKIT_CPU_MAX; cpu++)
-		cpus[cpu].has_way_out = cpus[cpu].nr_disabled = 0;
+		cpus[cpu].has_way_out = cpus[cpu].is_kernel =
+		    cpus[cpu].nr_disabled = 0;
 	bytes = config->ram_bytes != 0 ? config->ram_bytes
 	                               : UINT64_C(64) << 20;
 	while (PAGE << order < bytes)
@@ -186,6 +191,19 @@ sim_preempt_enable(void)
 	CHECK(cpus[arch_cpu_id()].nr_disabled-- > 0);
 }
 
+/* ---- traps, and accesses that may end in one ------------------------------------ */
+
+/* How an access ended: what setjmp() returns. */
+enum { FAULTED = 1, DONE };
+
+/* Out of a trap, to who wanted the access. */
+static void
+way_out(unsigned cpu, int how)
+{
+	cpus[cpu].has_way_out = false;
+	longjmp(cpus[cpu].way_out, how);
+}
+
 bool
 trap_fault(struct arch_frame *frame, uint64_t va, unsigned access,
     bool is_user)
@@ -193,29 +211,43 @@ trap_fault(struct arch_frame *frame, uint64_t va, unsigned access,
 	unsigned cpu = arch_cpu_id();
 
 	(void)frame;
-	if (is_user || !cpus[cpu].has_way_out)
+	if (!cpus[cpu].has_way_out) {
+		if (is_user)
+			kernel_panic("a program, and there are none");
 		return false;
-	cpus[cpu].has_way_out = false;
+	}
+	/* A fetched instruction may go on to do whatever it does. */
+	if (cpus[cpu].is_fetching && (access != MMK_PROT_EXEC ||
+	        mmk_page_floor(va) != mmk_page_floor(cpus[cpu].fault_va)))
+		way_out(cpu, DONE);
 	cpus[cpu].fault_va = va;
 	cpus[cpu].fault_access = access;
-	longjmp(cpus[cpu].way_out, 1);
+	way_out(cpu, FAULTED);
+	return true;
 }
 
 void
 trap_syscall(struct arch_frame *frame)
 {
-	(void)frame;
-	kernel_panic("a system call, and there are no programs");
+	unsigned cpu = arch_cpu_id();
+
+	CHECK(cpus[cpu].has_way_out);
+	cpus[cpu].loaded = arch_frame_argument(frame, 0);
+	way_out(cpu, DONE);
 }
 
 void
 trap_kill(const char *what, uint64_t pc)
 {
+	unsigned cpu = arch_cpu_id();
+
+	if (cpus[cpu].has_way_out && cpus[cpu].is_fetching)
+		way_out(cpu, DONE);
 	kprintf("%s at %lx\n", what, pc);
 	kernel_panic("a trap of a program, and there are none");
 }
 
-/* `bytes` inside one page; a word is moved as a word. */
+/* In kernel mode. `bytes` inside one page; a word is moved as a word. */
 static void
 move(mmk_va va, unsigned char *buf, size_t bytes, bool is_store)
 {
@@ -243,8 +275,8 @@ move(mmk_va va, unsigned char *buf, size_t bytes, bool is_store)
 
 /* False: it faulted, and what is known of it is in cpus[]. */
 static bool
-try_move(unsigned cpu, mmk_va va, unsigned char *buf, size_t bytes,
-    bool is_store)
+try_kernel(unsigned cpu, mmk_va va, unsigned char *buf, size_t bytes,
+    unsigned access)
 {
 	if (setjmp(cpus[cpu].way_out) != 0) {
 		arch_open_user_memory(false);
@@ -253,9 +285,76 @@ try_move(unsigned cpu, mmk_va va, unsigned char *buf, size_t bytes,
 	}
 	cpus[cpu].has_way_out = true;
 	arch_open_user_memory(true);
-	move(va, buf, bytes, is_store);
+	if (access == SIM_EXEC)
+		kernel_call(va);
+	else
+		move(va, buf, bytes, access == SIM_WRITE);
 	arch_open_user_memory(false);
 	cpus[cpu].has_way_out = false;
+	return true;
+}
+
+/* Does not return: it ends in a trap. */
+static void
+enter_user(mmk_va va, const unsigned char *buf, size_t bytes, unsigned access)
+{
+	uint64_t word = 0;
+
+	if (access == SIM_EXEC)
+		user_fetch(va);
+	if (bytes != 8 || va % 8 != 0)
+		user_copy_bytes(va, bytes, access == SIM_WRITE);
+	memcpy(&word, buf, 8);
+	if (access == SIM_WRITE)
+		user_store_word(va, word);
+	user_load_word(va);
+}
+
+static bool
+try_user(unsigned cpu, mmk_va va, unsigned char *buf, size_t bytes,
+    unsigned access)
+{
+	bool is_word = bytes == 8 && va % 8 == 0;
+	int how;
+
+	if (access == SIM_WRITE && !is_word)
+		memcpy(user_buffer(), buf, bytes);
+	cpus[cpu].is_fetching = access == SIM_EXEC;
+	cpus[cpu].fault_va = va;
+	how = setjmp(cpus[cpu].way_out);
+	if (how == 0) {
+		cpus[cpu].has_way_out = true;
+		enter_user(va, buf, bytes, access);
+	}
+	arch_interrupts(true);
+	if (cpus[cpu].is_fetching)
+		user_fetch_end();
+	cpus[cpu].is_fetching = false;
+	if (how == DONE && access == SIM_READ && is_word)
+		memcpy(buf, &cpus[cpu].loaded, 8);
+	else if (how == DONE && access == SIM_READ)
+		memcpy(buf, user_buffer(), bytes);
+	return how == DONE;
+}
+
+/* What is there, for one who has executed it. */
+static void
+read_code(unsigned cpu, mmk_va va, unsigned char *buf, size_t bytes)
+{
+	if (!try_kernel(cpu, va, buf, bytes, SIM_READ))
+		memset(buf, 0, bytes);
+}
+
+static bool
+try_access(unsigned cpu, mmk_va va, unsigned char *buf, size_t bytes,
+    unsigned access)
+{
+	if (cpus[cpu].is_kernel)
+		return try_kernel(cpu, va, buf, bytes, access);
+	if (!try_user(cpu, va, buf, bytes, access))
+		return false;
+	if (access == SIM_EXEC)
+		read_code(cpu, va, buf, bytes);
 	return true;
 }
 
@@ -274,14 +373,8 @@ access_in_page(unsigned cpu, mmk_va va, unsigned char *buf, size_t bytes,
 	for (int i = 0; i < TRIES; i++) {
 		int result;
 
-		if (access == SIM_EXEC &&
-		    !walk_allows(MMKIT_PHYS_TO_PTR((mmk_pa)0),
-		        cpus[cpu].root_pa, va, SIM_EXEC)) {
-			cpus[cpu].fault_va = va;
-			cpus[cpu].fault_access = SIM_EXEC;
-		} else if (try_move(cpu, va, buf, bytes, access == SIM_WRITE)) {
+		if (try_access(cpu, va, buf, bytes, access))
 			return 0;
-		}
 		result = call_handler(cpu, cpus[cpu].fault_va,
 		    cpus[cpu].fault_access);
 		if (result != 0)
@@ -329,12 +422,10 @@ sim_fetch(unsigned cpu, uint64_t va, void *buf, size_t bytes)
 	return access_as(cpu, va, buf, bytes, SIM_EXEC);
 }
 
-/* The kernel makes all accesses. */
 void
 sim_cpu_set_user(unsigned cpu, bool is_user)
 {
-	(void)cpu;
-	(void)is_user;
+	cpus[cpu].is_kernel = !is_user;
 }
 
 void
@@ -486,4 +577,5 @@ machine_init(void)
 {
 	for (unsigned cpu = 0; cpu < MMKIT_CPU_MAX; cpu++)
 		cpus[cpu].root_pa = SIM_NO_ROOT;
+	user_init();
 }

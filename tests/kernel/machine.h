@@ -6,13 +6,14 @@
 #define KERNEL_TESTS_MACHINE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct mmk_frame;
 
 /* A CPU runs threads from now on, for ever. */
 void threads_run(unsigned cpu) __attribute__((noreturn));
-/* Runs `entry` as a thread on CPU 0. */
+/* Runs `entry` as a thread. */
 void threads_start(void (*entry)(void));
 /* The calling thread goes on on that CPU. */
 void threads_move(unsigned cpu);
@@ -21,9 +22,21 @@ void threads_move(unsigned cpu);
 struct mmk_frame *machine_frames(unsigned order);
 void machine_init(void);
 
-/* walk.c: may a program whose tables are at root_pa do this? It looks at the
- * tables as the manual says, and sets nothing. `direct` is where physical 0
- * appears. */
-bool walk_allows(void *direct, uint64_t root_pa, uint64_t va, unsigned access);
+/*
+ * user.c: accesses in user mode, on the CPU one is on. They do not return: they
+ * end in a trap. One of user.S ends in a system call, whose argument 0 is the
+ * word that was loaded; a fetch that did not fault ends in any trap.
+ */
+void user_init(void);
+void user_load_word(uint64_t va) __attribute__((noreturn));
+void user_store_word(uint64_t va, uint64_t word) __attribute__((noreturn));
+/* To or from user_buffer(), a page of this CPU's. */
+void user_copy_bytes(uint64_t va, size_t bytes, bool is_store)
+    __attribute__((noreturn));
+void *user_buffer(void);
+void user_fetch(uint64_t va) __attribute__((noreturn));
+void user_fetch_end(void); /* after that trap */
+/* In kernel mode; what is there is a return. */
+void kernel_call(uint64_t va);
 
 #endif /* KERNEL_TESTS_MACHINE_H */

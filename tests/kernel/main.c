@@ -28,6 +28,7 @@ run_tests(void)
 	static char *argv[64] = { (char *)(uintptr_t)"kernel" };
 	int argc = 1;
 
+	threads_move(0);
 	if (getenv("verbose") != NULL)
 		argv[argc++] = (char *)(uintptr_t)"--verbose";
 	for (unsigned i = 0; tests_left_out[i] != NULL; i++) {

@@ -122,7 +122,7 @@ kernel_fault(struct arch_frame *frame, uint64_t esr, unsigned class,
 {
 	unsigned access;
 
-	if (class != CLASS_DATA_KERNEL)
+	if (class != CLASS_DATA_KERNEL && class != CLASS_FETCH_KERNEL)
 		die(frame, "an exception in the kernel");
 	access = access_of(esr, class);
 	if (access != 0 && trap_fault(frame, va, access, false))

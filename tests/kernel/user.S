@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tests/kernel/user.S: what user.c lets run in user mode; copied to a page there
+ *
+ *   stub_load   register 0 = the word at register 1
+ *   stub_store  the word at register 0 = register 2
+ *   stub_copy   register 3 bytes from register 1 to register 0; at least 1
+ *
+ * Registers 0 to 3: rdi, rsi, rdx, rcx, or x0 to x3. Each ends in a system call.
+ */
+	.section .rodata
+	.balign 16
+	.globl stub_begin, stub_load, stub_store, stub_copy, stub_end
+stub_begin:
+#ifdef __x86_64__
+stub_load:
+	movq (%rsi), %rdi
+	int $0x80
+stub_store:
+	movq %rdx, (%rdi)
+	int $0x80
+stub_copy:
+	cld
+	rep movsb
+	int $0x80
+#else
+stub_load:
+	ldr x0, [x1]
+	svc #0
+stub_store:
+	str x2, [x0]
+	svc #0
+stub_copy:
+	ldrb w4, [x1], #1
+	strb w4, [x0], #1
+	subs x3, x3, #1
+	b.ne stub_copy
+	svc #0
+#endif
+stub_end:
+/* kernel_call(va), in kernel mode: what is there is a return. */
+	.text
+	.globl kernel_call
+kernel_call:
+#ifdef __x86_64__
+	jmp *%rdi
+	.section .note.GNU-stack, "", @progbits
+#else
+	br x0
+	.section .note.GNU-stack, "", %progbits
+#endif
