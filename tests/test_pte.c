@@ -328,6 +328,20 @@ Test(pte, tcr_follows_from_the_shape)
 	cr_assert_eq(mmk_aarch64_tcr(&shape), UINT64_C(0x80001830000350c));
 }
 
+/* Level -1, the top of five, has codes of its own. */
+Test(pte, faults_of_every_level_are_told_from_what_nothing_mends)
+{
+	for (unsigned status = 0; status < 64; status++) {
+		uint64_t esr = UINT64_C(0x92000000) | status;
+		bool is_size = status <= 3 || status == 41;
+		bool mends = (status >= 4 && status <= 15) || status == 43;
+
+		cr_assert_eq(mmk_aarch64_may_mend(esr), mends, "%u", status);
+		cr_assert_eq(mmk_aarch64_is_address_size(esr), is_size, "%u",
+		    status);
+	}
+}
+
 /* What the hardware would walk another way, from T0SZ and TG0, is not known. */
 Test(pte, aarch64_shapes_are_known_by_levels_widths_and_blocks)
 {

@@ -2,13 +2,14 @@
  *
  * ports/aarch64/regs.h: what aarch64's registers of translation hold, as numbers
  *
- * WHAT    TTBR0_EL1, the operand of TLBI by address, and the fields of TCR_EL1
- *         that follow from a shape. No instruction and no state.
+ * WHAT    TTBR0_EL1, the operand of TLBI by address, the fields of TCR_EL1 that
+ *         follow from a shape, and the fault status of ESR_EL1. No instruction
+ *         and no state.
  * LAYER   a backend's part; included by mmkit/pmap/table.h after pte.h
  * LOCKS   none
  * COST    a few instructions each
  * SOURCE  Arm ARM, DDI 0487, D8.2 (translation process), D24.2 (TCR_EL1,
- *         TTBR0_EL1), C5.5 (TLBI).
+ *         TTBR0_EL1, ESR_EL1), C5.5 (TLBI).
  */
 #ifndef MMKIT_AARCH64_REGS_H
 #define MMKIT_AARCH64_REGS_H
@@ -25,8 +26,8 @@
 #define MMK_AARCH64_TCR_DS ((uint64_t)1 << 59)
 
 /*
- * TTBR0_EL1 for a top table: bits 51..48 of its address are at 5..2. A table is a
- * page, so the 64 bytes that it must be aligned to then, and what a small top
+ * TTBR0_EL1 for a top table: bits 51..48 of its address are at 5..2. A table is
+ * a page, so the 64 bytes that it must be aligned to then, and what a small top
  * table would save, never matter.
  */
 static inline uint64_t
@@ -56,8 +57,8 @@ mmk_aarch64_tcr_ips(unsigned pa_bits)
 }
 
 /*
- * TCR_EL1 for a shape: TTBR0's half, and what concerns both. The kernel adds the
- * upper half's (T1SZ, IRGN1, ORGN1, SH1, TG1), or EPD1. With DS its own tables
+ * TCR_EL1 for a shape: TTBR0's half, and what concerns both. The kernel adds
+ * the upper half's (T1SZ, IRGN1, ORGN1, SH1, TG1), or EPD1. With DS its own tables
  * have that format, too: where SH was, address bits 51..50 are.
  */
 static inline uint64_t
@@ -74,6 +75,28 @@ mmk_aarch64_tcr(const struct mmk_pt_shape *shape)
 	    (shape->hw_accessed ? MMK_AARCH64_TCR_HA : 0) |
 	    (shape->hw_modified ? MMK_AARCH64_TCR_HD : 0) |
 	    (mmk_aarch64_has_ds(shape) ? MMK_AARCH64_TCR_DS : 0);
+}
+
+/*
+ * Is an instruction or data abort with this ESR_EL1 one that mmk_fault may mend?
+ * Translation faults (4 to 7, and 0x2b where the top of five levels is empty),
+ * access flag (8 to 11), permission (12 to 15).
+ */
+static inline bool
+mmk_aarch64_may_mend(uint64_t esr)
+{
+	unsigned status = (unsigned)(esr & 0x3f);
+
+	return (status >= 4 && status < 16) || status == 0x2b;
+}
+
+/* Or does it say that an address in a table, or in TTBR, is too wide? */
+static inline bool
+mmk_aarch64_is_address_size(uint64_t esr)
+{
+	unsigned status = (unsigned)(esr & 0x3f);
+
+	return status < 4 || status == 0x29;
 }
 
 #endif /* MMKIT_AARCH64_REGS_H */

@@ -13,6 +13,12 @@
  *         16K       level 0   level 1     level 2, 2048 of 32 MiB
  *         64K       level 1               level 2, 8192 of 512 MiB
  *
+ *         The word bits=52 on the command line makes TTBR0's half one of 52
+ *         bits, and with pages of 4K and 16K sets TCR_EL1.DS, if the CPU can
+ *         have it: FEAT_LPA2, or FEAT_LVA. The tables above stay, but for the
+ *         shareability that DS has no place for. T0SZ changes last, when TTBR0
+ *         leads nowhere.
+ *
  * SOURCE  Arm ARM, DDI 0487: D8.2 (stages), D24.2 (TCR_EL1, SCTLR_EL1);
  *         QEMU's docs/system/arm/virt.rst.
  */
@@ -23,15 +29,23 @@
 #define BLOCK_SHIFT 30
 #define TCR_TG ((0 << 14) | (2 << 30))
 #define IPS_MAX 5
+#define HAS_DS 1
+#define WIDE_AT 28 /* ID_AA64MMFR0_EL1.TGran4 */
+#define WIDE_IS 1
 #elif MMKIT_PAGE_SHIFT == 14
 #define BLOCK_SHIFT 25
 #define HAS_MIDDLE 1
 #define TCR_TG ((2 << 14) | (1 << 30))
 #define IPS_MAX 5
+#define HAS_DS 1
+#define WIDE_AT 20 /* ID_AA64MMFR0_EL1.TGran16 */
+#define WIDE_IS 2
 #else
 #define BLOCK_SHIFT 29
 #define TCR_TG ((1 << 14) | (3 << 30))
 #define IPS_MAX 6
+#define WIDE_AT 16 /* ID_AA64MMFR2_EL1.VARange */
+#define WIDE_IS 1
 #endif
 #define NR_BLOCKS (1 << (MMKIT_PAGE_SHIFT - 3))
 #define NR_DEVICE_BLOCKS (1 << (30 - BLOCK_SHIFT))
@@ -49,6 +63,7 @@
 #define MEMORY (BLOCK | (3 << 8))
 #define DEVICE (BLOCK | (1 << 2) | (1 << 53))
 #define STACK_SHIFT 14
+#define RAM_PA 0x40000000 /* and the device tree's, if x0 does not name it */
 
 	.section .boot, "ax"
 	.globl start, cpu_start
@@ -56,6 +71,7 @@ start:
 	msr daifset, #15
 	mov x20, x0
 	mov x21, #0
+	bl choose_width
 	bl make_tables
 	b any_cpu
 cpu_start: /* x0: its number */
@@ -104,19 +120,27 @@ at_el1:
 	br x0
 
 /* x22: TCR_EL1 as this CPU can have it: ASIDs of 16 bits, address size, accessed,
- * dirty. */
+ * dirty, DS. x24: bits=52. */
 find_tcr:
+	adrp x0, boot_is_wide
+	ldr x24, [x0, :lo12:boot_is_wide]
 	ldr x22, =TCR
 	mrs x1, id_aa64mmfr0_el1
 	ubfx x0, x1, #4, #4
 	cmp x0, #2
 	b.ne 0f
 	orr x22, x22, #(1 << 36) /* AS */
-0:	and x0, x1, #15
-	cmp x0, #IPS_MAX
-	b.ls 1f
-	mov x0, #IPS_MAX
-1:	orr x22, x22, x0, lsl #32
+0:	mov x2, #IPS_MAX
+#ifdef HAS_DS
+	cbz x24, 0f
+	mov x2, #6
+	orr x22, x22, #(1 << 59) /* DS */
+0:
+#endif
+	and x0, x1, #15
+	cmp x0, x2
+	csel x0, x2, x0, hi
+	orr x22, x22, x0, lsl #32
 	mrs x0, id_aa64mmfr1_el1
 	and x0, x0, #15
 	cbz x0, 2f
@@ -125,6 +149,39 @@ find_tcr:
 	b.lo 2f
 	orr x22, x22, #(1 << 40) /* HD */
 2:	ret
+
+/* Is the word somewhere in the device tree, and has this CPU what it asks for? */
+choose_width:
+#ifdef HAS_DS
+	mrs x0, id_aa64mmfr0_el1
+#else
+	mrs x0, s3_0_c0_c7_2 /* ID_AA64MMFR2_EL1 */
+#endif
+	ubfx x0, x0, #WIDE_AT, #4
+	cmp x0, #WIDE_IS
+	b.ne 3f
+	mov x0, #RAM_PA
+	cmp x20, #0
+	csel x0, x20, x0, ne
+	ldr w1, [x0]
+	ldr w2, =0xedfe0dd0
+	cmp w1, w2
+	b.ne 3f
+	ldr w1, [x0, #4]
+	rev w1, w1 /* bytes of it */
+	ldr x2, =0x626974733d3532 /* bits=52 */
+	mov x3, #0 /* the last seven */
+1:	cbz w1, 3f
+	sub w1, w1, #1
+	ldrb w4, [x0], #1
+	orr x3, x4, x3, lsl #8
+	and x3, x3, #0xffffffffffffff
+	cmp x3, x2
+	b.ne 1b
+	adrp x0, boot_is_wide
+	mov x1, #1
+	str x1, [x0, :lo12:boot_is_wide]
+3:	ret
 
 make_tables:
 	adrp x0, boot_root
@@ -140,6 +197,12 @@ make_tables:
 	mov x2, #0 /* of the block */
 	ldr x4, =DEVICE
 	ldr x5, =MEMORY
+#ifdef HAS_DS
+	adrp x6, boot_is_wide
+	ldr x6, [x6, :lo12:boot_is_wide]
+	cbz x6, 1f
+	bic x5, x5, #(3 << 8)
+#endif
 1:	cmp x2, #NR_DEVICE_BLOCKS
 	csel x3, x4, x5, lo
 	orr x3, x3, x2, lsl #BLOCK_SHIFT
@@ -152,7 +215,11 @@ make_tables:
 at_home: /* from here on at its linked address; TTBR0 leads nowhere */
 	msr ttbr0_el1, x23
 	isb
-	tlbi vmalle1
+	cbz x24, 1f
+	sub x22, x22, #(16 - 12) /* T0SZ */
+	msr tcr_el1, x22
+	isb
+1:	tlbi vmalle1
 	dsb nsh
 	isb
 	ldr x0, =vectors
@@ -188,4 +255,6 @@ boot_blocks:
 	.space 1 << MMKIT_PAGE_SHIFT
 cpu_stacks: /* MMKIT_CPU_MAX of them */
 	.space 8 << STACK_SHIFT
+boot_is_wide: /* bits=52, and the CPU has it */
+	.space 8
 	.section .note.GNU-stack, "", %progbits

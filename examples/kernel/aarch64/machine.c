@@ -77,23 +77,35 @@ count_cpus(void)
 		nr_cpus = MMKIT_CPU_MAX;
 }
 
+/* What mmk_aarch64_tcr() says: all but the upper half's, EPD0, TBI, and so on. */
+#define TCR_OF_SHAPE UINT64_C(0x80001970000ff3f)
+
 /* As boot.S has set TCR_EL1. */
 static void
 find_shape(void)
 {
+	static const uint8_t pa_bits[] = { 32, 36, 40, 42, 44, 48, 52, 52 };
 	uint64_t tcr;
+	bool is_wide;
 
 	__asm__ volatile("mrs %0, tcr_el1" : "=r"(tcr));
+	is_wide = (tcr & 63) == 64 - 52;
 #if MMKIT_PAGE_SHIFT == 12
-	shape = (struct mmk_pt_shape)MMK_AARCH64_SHAPE;
+	shape = is_wide ? (struct mmk_pt_shape)MMK_AARCH64_SHAPE_LPA2
+	                : (struct mmk_pt_shape)MMK_AARCH64_SHAPE;
 #elif MMKIT_PAGE_SHIFT == 14
-	shape = (struct mmk_pt_shape)MMK_AARCH64_SHAPE_16K;
+	shape = is_wide ? (struct mmk_pt_shape)MMK_AARCH64_SHAPE_16K_LPA2
+	                : (struct mmk_pt_shape)MMK_AARCH64_SHAPE_16K;
 #else
-	shape = (struct mmk_pt_shape)MMK_AARCH64_SHAPE_64K;
+	shape = is_wide ? (struct mmk_pt_shape)MMK_AARCH64_SHAPE_64K_LVA
+	                : (struct mmk_pt_shape)MMK_AARCH64_SHAPE_64K;
 #endif
+	shape.pa_bits = pa_bits[tcr >> 32 & 7];
 	shape.hw_accessed = (tcr >> 39 & 1) != 0;
 	shape.hw_modified = (tcr >> 40 & 1) != 0;
 	shape.tag_bits = (tcr >> 36 & 1) != 0 ? 16 : 8;
+	if ((tcr & TCR_OF_SHAPE) != mmk_aarch64_tcr(&shape))
+		kernel_panic("TCR_EL1 is not what the shape wants");
 }
 
 void
@@ -116,12 +128,18 @@ arch_clock_ns(void)
 	return ticks * (UINT64_C(1000000000) / ticks_per_s);
 }
 
+#if MMKIT_PAGE_SHIFT == 12
+#define GRANULE "aarch64, pages of 4 KiB"
+#elif MMKIT_PAGE_SHIFT == 14
+#define GRANULE "aarch64, pages of 16 KiB"
+#else
+#define GRANULE "aarch64, pages of 64 KiB"
+#endif
+
 const char *
 arch_name(void)
 {
-	return MMKIT_PAGE_SHIFT == 12 ? "aarch64, pages of 4 KiB"
-	    : MMKIT_PAGE_SHIFT == 14 ? "aarch64, pages of 16 KiB"
-	                             : "aarch64, pages of 64 KiB";
+	return shape.va_bits == 52 ? GRANULE ", addresses of 52 bits" : GRANULE;
 }
 
 const char *

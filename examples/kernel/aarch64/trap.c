@@ -104,11 +104,9 @@ die(const struct arch_frame *frame, const char *what)
 static unsigned
 access_of(uint64_t esr, unsigned class)
 {
-	unsigned status = (unsigned)(esr & 0x3f);
-
-	if (status < 4) /* address size */
+	if (mmk_aarch64_is_address_size(esr))
 		kernel_panic("an address in a page table is too wide");
-	if (status >= 16) /* 4-7 translation, 8-11 access flag, 12-15 right */
+	if (!mmk_aarch64_may_mend(esr))
 		return 0;
 	if (class == CLASS_FETCH_USER || class == CLASS_FETCH_KERNEL)
 		return MMK_PROT_EXEC;
