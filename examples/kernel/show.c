@@ -79,6 +79,16 @@ any_flags(struct shown *self)
 	    (below(self, 8) == 0 ? MMK_PMAP_WIRED : 0);
 }
 
+/* Nobody looks there. On Arm with addresses of 52 bits the first six count. */
+static mmk_pa
+registers_pa(uint64_t n)
+{
+	const struct mmk_pt_shape *shape = &kernel_pmaps.shape;
+
+	return shape->va_bits == 52 ? n << (shape->pa_bits - 6) | n * PAGE
+	                            : UINT64_C(0xfe000000) + n * PAGE;
+}
+
 /* A frame of this CPU's; where it is device memory, a register's page. */
 static void
 enter_page(struct shown *self, unsigned cpu)
@@ -89,7 +99,7 @@ enter_page(struct shown *self, unsigned cpu)
 	unsigned flags = any_flags(self);
 
 	if (below(self, 16) == 0) {
-		pa = UINT64_C(0xfe000000) + below(self, 64) * PAGE;
+		pa = registers_pa(below(self, 64));
 		flags = (flags & ~MMK_PROT_EXEC) | MMK_PMAP_DEVICE |
 		    MMK_PROT_READ;
 	}
