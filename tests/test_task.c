@@ -130,7 +130,7 @@ TEST_FORMATS(task, S3_16_a_heap_map_that_fails_leaves_nothing)
 	REFUSED(heap, pa,
 	    mmk_task_heap_map(&tasks, pa, 0, 0, &va), MMK_ERR_INVAL);
 	REFUSED(heap, pa,
-	    mmk_task_heap_map(&tasks, pa, PAGE, 1u << 20, &va), MMK_ERR_INVAL);
+	    mmk_task_heap_map(&tasks, pa, PAGE, 1u << 30, &va), MMK_ERR_INVAL);
 	REFUSED(heap, pa,
 	    mmk_task_heap_map(&tasks, DEVICE, UINT64_MAX, 0, &va),
 	    MMK_ERR_NOSPACE);

@@ -50,7 +50,29 @@ mmk__census_leaf(const struct mmk_pmap *pmap, unsigned level, uint64_t pte,
 		census->nr_wired += nr_pages;
 	if (mmk__rmap_frame(pmap->sys, pa, flags) != NULL)
 		census->nr_tracked += nr_pages;
-	return level == 0 || mmk__super_fits(pmap->sys, level, pa, flags);
+	return level == 0 || (level <= shape->leaf_level_max &&
+	    mmk__super_fits(pmap->sys, mmk__pt_span(shape, level), pa, flags));
+}
+
+/* False: the entry is of a group that is none. */
+MMK_PRIVATE bool
+mmk__census_group(const struct mmk_pmap *pmap, unsigned level,
+    const uint64_t *slot)
+{
+	const struct mmk_pt_shape *shape = &pmap->sys->shape;
+	uint32_t nr = (uint32_t)1 << shape->contig_shift;
+	const uint64_t *first = (const uint64_t *)mmk_round_down(
+	    (uintptr_t)slot, nr * sizeof(*slot));
+	unsigned flags;
+
+	if (level > 0 || (mmk_pt_flags(shape, 0, MMKIT_ATOMIC_LOAD(slot)) &
+		MMK_PMAP_CONTIG) == 0)
+		return true;
+	for (uint32_t i = 0; i < nr; i++)
+		if ((mmk_pt_flags(shape, 0, MMKIT_ATOMIC_LOAD(&first[i])) &
+			MMK_PMAP_CONTIG) == 0)
+			return false;
+	return mmk__super_is_one(pmap, first, nr, &flags);
 }
 
 /*
@@ -80,7 +102,8 @@ mmk__census_table(const struct mmk_pmap *pmap, mmk_pa table_pa, unsigned level,
 			return false;
 		nr_used++;
 		if (mmk_pt_is_leaf(shape, level, pte)) {
-			if (!mmk__census_leaf(pmap, level, pte, census))
+			if (!mmk__census_leaf(pmap, level, pte, census) ||
+			    !mmk__census_group(pmap, level, slot))
 				return false;
 		} else if (level == 0 ||
 		    !mmk__census_table(pmap, mmk_pt_pa(shape, level, pte),
@@ -128,8 +151,7 @@ mmk__check_is_listed(const struct mmk_pmap *pmap, const struct mmk__path *path)
 	head = (struct mmk__rmap *)frame->translations;
 	return frame->use != MMK_USE_FREE &&
 	    mmk__rmap_find(&head, pmap, mmk__rmap_base(pmap->sys, frame,
-	        mmk__path_start(shape, path),
-	        mmk_pt_pa(shape, path->level, pte))) != NULL;
+	        path->va, mmk__path_pa(shape, path, pte))) != NULL;
 }
 
 /* The counts are those that a walk over all tables finds. Same locks. */

@@ -237,11 +237,10 @@ mmk__enter_same(struct mmk__enter *enter, const struct mmk__path *path)
 	if (mmk__path_pa(shape, path, pte) != enter->pa ||
 	    ((old ^ enter->flags) & MMK__ENTER_KIND) != 0)
 		return MMK_ERR_EXIST;
-	if (path->level != enter->level &&
+	if (mmk__path_is_larger(path, enter->level) &&
 	    ((old ^ now) & MMK__ENTER_CHANGEABLE) != 0)
 		return MMK_ERR_AGAIN;
-	(void)mmk__pte_change_from(shape, path->level, slot, pte, old,
-	    enter->flags, take);
+	(void)mmk__leaf_change(shape, path, pte, old, enter->flags, take);
 	mmk__pmap_count_wired(pmap, path->level, old, now);
 	enter->had = old;
 	enter->has = now;
@@ -263,8 +262,10 @@ MMK_PRIVATE MMK_NODISCARD enum mmk_err
 mmk__enter_locked(struct mmk__enter *enter, struct mmk__path *path)
 {
 	struct mmk_pmap *pmap = enter->pmap;
+	const struct mmk_pt_shape *shape = &pmap->sys->shape;
 	const struct mmk_frame *frame = enter->frame;
 	bool reaches = mmk__path_find(pmap, enter->va, path);
+	uint64_t pte = MMKIT_ATOMIC_LOAD(path->slots[path->level]);
 	enum mmk_err err;
 
 	if (path->level < enter->level) {
@@ -273,8 +274,8 @@ mmk__enter_locked(struct mmk__enter *enter, struct mmk__path *path)
 		enter->holds_place = false;
 		return MMK_ERR_BUSY;
 	}
-	if (reaches && mmk_pt_is_present(&pmap->sys->shape, path->level,
-	        MMKIT_ATOMIC_LOAD(path->slots[path->level]))) {
+	if (reaches && mmk_pt_is_present(shape, path->level, pte)) {
+		mmk__path_see(shape, path, pte);
 		err = mmk__enter_same(enter, path);
 		if (err != MMK_ERR_EXIST)
 			return err;
@@ -351,7 +352,7 @@ mmk__enter_displace(struct mmk__enter *enter)
 	mmk__path_init(&path);
 	mmk__pmap_lock(pmap, NULL);
 	while (mmk__leaf_next(pmap, &va, va + MMK_PAGE_BYTES, &path, &bucket) &&
-	    path.level > enter->level) {
+	    mmk__path_is_larger(&path, enter->level)) {
 		mmk__path_split(pmap, &path, bucket);
 		bucket = NULL;
 		mmk__path_init(&path);
@@ -432,6 +433,30 @@ mmk__enter_piece(const struct mmk__enter *enter, uint64_t nr_pages)
 }
 
 /*
+ * May the next nr_pages of the run begin with a group, in empty places? locks:
+ * both held.
+ */
+MMK_PRIVATE bool
+mmk__enter_is_group(const struct mmk__enter *enter,
+    const struct mmk__path *path, uint64_t nr_pages)
+{
+	const struct mmk_pmap_sys *sys = enter->pmap->sys;
+	const struct mmk_pt_shape *shape = &sys->shape;
+	uint64_t nr = (uint64_t)1 << shape->contig_shift;
+	mmk_pa bytes = mmk_bytes_of_pages(nr);
+
+	if (nr == 1 || nr > nr_pages || (enter->va & (bytes - 1)) != 0 ||
+	    !mmk__super_fits(sys, bytes, enter->pa, enter->flags))
+		return false;
+	for (uint64_t i = 0; i < nr; i++)
+		if (mmk_pt_is_present(shape, 0,
+		        MMKIT_ATOMIC_LOAD(path->slots[0] + i)))
+			return false;
+	return enter->frame == NULL ||
+	    enter->frame->mapped <= MMK__MAPPED_MAX - nr;
+}
+
+/*
  * Fill places of one table while they are empty, from the path's on. locks:
  * both held.
  */
@@ -440,7 +465,7 @@ mmk__enter_fill_some(struct mmk__enter *enter, struct mmk__path *path,
     uint64_t nr_pages)
 {
 	const struct mmk_pmap_sys *sys = enter->pmap->sys;
-	uint64_t nr = 0;
+	uint64_t nr = 0, end_group = 0;
 
 	while (nr < nr_pages && !mmk_pt_is_present(&sys->shape, 0,
 	           MMKIT_ATOMIC_LOAD(path->slots[0]))) {
@@ -449,6 +474,14 @@ mmk__enter_fill_some(struct mmk__enter *enter, struct mmk__path *path,
 		if (enter->frame != NULL &&
 		    enter->frame->mapped > MMK__MAPPED_MAX)
 			break;
+		if (nr >= end_group) {
+			enter->flags &= ~MMK_PMAP_CONTIG;
+			if (mmk__enter_is_group(enter, path, nr_pages - nr)) {
+				enter->flags |= MMK_PMAP_CONTIG;
+				end_group = nr +
+				    ((uint64_t)1 << sys->shape.contig_shift);
+			}
+		}
 		mmk__enter_fill(enter, path);
 		enter->va += MMK_PAGE_BYTES;
 		enter->pa += MMK_PAGE_BYTES;
@@ -545,7 +578,7 @@ mmk__enter_level(const struct mmk__enter *run, uint64_t nr_pages)
 
 		if (nr <= nr_pages && (run->va & (span_bytes - 1)) == 0 &&
 		    run->va + span_bytes <= mmk_pt_va_limit(&sys->shape) &&
-		    mmk__super_fits(sys, level, run->pa, run->flags))
+		    mmk__super_fits(sys, span_bytes, run->pa, run->flags))
 			break;
 	}
 	return level;

@@ -114,6 +114,19 @@ mmk__batch_add(struct mmk__batch *batch, mmk_va va, unsigned level)
 	    mmk_max(batch->ends[batch->nr], start_va + span_bytes);
 }
 
+/* The leaf at the path's end has changed, or all that is empty with it. */
+MMK_PRIVATE void
+mmk__batch_leaf(struct mmk__batch *batch, const struct mmk__path *path,
+    unsigned level)
+{
+	const struct mmk_pt_shape *shape =
+	    &batch->pmaps[batch->nr]->sys->shape;
+
+	mmk__batch_add(batch, mmk__path_start(shape, path), level);
+	if (path->nr_entries > 1)
+		mmk__batch_add(batch, mmk__path_end(shape, path) - 1, level);
+}
+
 /* The range is whole; if nothing was added there is none. Same locks. */
 MMK_PRIVATE void
 mmk__batch_end(struct mmk__batch *batch)
@@ -206,10 +219,10 @@ mmk__page_remove_one(const struct mmk_frame *frame,
 
 		MMK_ASSERT(is_there);
 		nr_left -=
-		    (uint32_t)mmk__pt_nr_pages(&pmap->sys->shape, path->level);
+		    (uint32_t)mmk__path_nr_pages(&pmap->sys->shape, path);
 		mmk_pool_free(&pmap->sys->rmap_pool,
 		    mmk__leaf_clear(pmap, path, &batch->tables));
-		mmk__batch_add(batch, path->va,
+		mmk__batch_leaf(batch, path,
 		    mmk__path_shrink(pmap, path, &batch->tables));
 	}
 	mmk__batch_end(batch);
@@ -235,12 +248,12 @@ mmk__page_take_one(const struct mmk_frame *frame,
 	mmk__batch_begin(batch, pmap);
 	while (mmk__spread_next(&spread)) {
 		const struct mmk__path *path = &spread.path;
-		uint64_t pte = mmk__pte_change(shape, path->level,
-		    path->slots[path->level], 0, flags);
-		unsigned taken = flags & mmk_pt_flags(shape, path->level, pte);
+		uint64_t pte = MMKIT_ATOMIC_LOAD(path->slots[path->level]);
+		unsigned taken = flags & mmk__leaf_change(shape, path, pte,
+		    mmk_pt_flags(shape, path->level, pte), 0, flags);
 
 		if (taken != 0)
-			mmk__batch_add(batch, path->va, path->level);
+			mmk__batch_leaf(batch, path, path->level);
 		had |= taken;
 	}
 	mmk__batch_end(batch);
@@ -303,7 +316,7 @@ mmk__page_has_one(const struct mmk_frame *frame,
 		const struct mmk__path *path = &spread.path;
 		uint64_t pte = MMKIT_ATOMIC_LOAD(path->slots[path->level]);
 
-		has = (mmk_pt_flags(shape, path->level, pte) & flags) != 0;
+		has = (mmk__leaf_flags(shape, path, pte) & flags) != 0;
 	}
 	MMKIT_UNLOCK(&pmap->lock);
 	return has;

@@ -205,6 +205,7 @@ mmk_pmap_sys_init(struct mmk_pmap_sys *sys, struct mmk_phys *phys,
 	    shape->va_bits > table_bits || shape->va_bits > 63 ||
 	    shape->pa_bits <= shape->page_shift || shape->pa_bits > 52 ||
 	    shape->tag_bits > 16 || shape->nr_keys > 16 ||
+	    shape->contig_shift >= shape->page_shift - 3 ||
 	    !mmk_pt_is_known(shape))
 		return MMK_ERR_INVAL;
 	sys->phys = phys;
@@ -424,8 +425,7 @@ mmk__protect_leaf(struct mmk_pmap *pmap, const struct mmk__path *path,
 
 	if (frame != NULL)
 		mmk__gather_bucket(gather, mmk__rmap_lock(sys, frame));
-	(void)mmk__pte_change_from(shape, path->level,
-	    path->slots[path->level], pte, flags, 0, take);
+	(void)mmk__leaf_change(shape, path, pte, flags, 0, take);
 	mmk__gather_range(gather, mmk__path_start(shape, path),
 	    mmk__path_end(shape, path));
 }
@@ -541,8 +541,9 @@ mmk_pmap_next(struct mmk_pmap *pmap, mmk_va va, mmk_va end_va,
 
 		out->va = va;
 		out->pa = mmk__path_pa(shape, &path, pte);
-		out->flags = mmk_pt_flags(shape, path.level, pte);
-		out->nr_pages = (uint32_t)mmk__pt_nr_pages(shape, path.level);
+		out->flags = mmk__leaf_flags(shape, &path, pte) &
+		    ~MMK_PMAP_CONTIG;
+		out->nr_pages = (uint32_t)mmk__path_nr_pages(shape, &path);
 	}
 	MMKIT_UNLOCK(&pmap->lock);
 	return is_found;
@@ -568,7 +569,7 @@ mmk_pmap_unwire(struct mmk_pmap *pmap, mmk_va va)
 		    MMKIT_ATOMIC_LOAD(slot));
 		if ((flags & MMK_PMAP_WIRED) == 0)
 			break;
-		if (path.level == 0) {
+		if (mmk__path_nr_pages(shape, &path) == 1) {
 			(void)mmk__pte_change(shape, 0, slot, 0,
 			    MMK_PMAP_WIRED);
 			pmap->nr_wired--;
@@ -602,7 +603,8 @@ mmk_pmap_emulate(struct mmk_pmap *pmap, mmk_va va, unsigned access)
 		if ((access & MMK_PROT_WRITE) != 0)
 			add |= MMK_PMAP_MODIFIED;
 		if (is_granted)
-			(void)mmk__pte_change(shape, path.level, slot, add, 0);
+			(void)mmk__leaf_change(shape, &path, pte,
+			    mmk_pt_flags(shape, path.level, pte), add, 0);
 	}
 	MMKIT_UNLOCK(&pmap->lock);
 	if (is_granted) {

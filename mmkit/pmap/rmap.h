@@ -203,10 +203,10 @@ mmk__leaf_clear(struct mmk_pmap *pmap, const struct mmk__path *path,
 {
 	struct mmk_pmap_sys *sys = pmap->sys;
 	const struct mmk_pt_shape *shape = &sys->shape;
-	uint64_t pte = mmk__pte_take(path->slots[path->level]);
-	uint64_t nr_pages = mmk__pt_nr_pages(shape, path->level);
+	unsigned flags;
+	uint64_t pte = mmk__leaf_take(shape, path, &flags);
+	uint64_t nr_pages = mmk__path_nr_pages(shape, path);
 	mmk_pa pa = mmk_pt_pa(shape, path->level, pte);
-	unsigned flags = mmk_pt_flags(shape, path->level, pte);
 	struct mmk_frame *frame = mmk__rmap_frame(sys, pa, flags);
 
 	pmap->nr_pages -= nr_pages;
@@ -299,12 +299,11 @@ mmk__spread_next(struct mmk__spread *spread)
 	while (mmk__path_next(pmap, &spread->va, spread->end_va, path)) {
 		uint64_t pte =
 		    MMKIT_ATOMIC_LOAD(path->slots[path->level]);
-		mmk_va start_va = mmk__path_start(shape, path);
-		mmk_pa pa = mmk_pt_pa(shape, path->level, pte);
+		mmk_pa pa = mmk__path_pa(shape, path, pte);
 
 		spread->va = mmk__path_end(shape, path);
 		if (mmk__path_frame(pmap, path, pte) == spread->frame &&
-		    mmk__rmap_base(pmap->sys, spread->frame, start_va, pa) ==
+		    mmk__rmap_base(pmap->sys, spread->frame, path->va, pa) ==
 		        spread->base_va)
 			return true;
 	}
@@ -324,8 +323,7 @@ mmk__rmap_nth(const struct mmk_frame *frame, const struct mmk__rmap *entry,
 	mmk__spread_init(&spread, frame, entry);
 	MMKIT_LOCK(&pmap->lock);
 	while (!is_found && mmk__spread_next(&spread)) {
-		uint64_t nr_pages =
-		    mmk__pt_nr_pages(shape, spread.path.level);
+		uint64_t nr_pages = mmk__path_nr_pages(shape, &spread.path);
 
 		is_found = nth < nr_pages;
 		if (is_found)
@@ -381,7 +379,7 @@ mmk__rmap_agrees(const struct mmk__rmap *entry, const struct mmk_frame *frame)
 	MMKIT_LOCK(&pmap->lock);
 	while (mmk__spread_next(&spread))
 		nr_pages +=
-		    mmk__pt_nr_pages(&pmap->sys->shape, spread.path.level);
+		    mmk__path_nr_pages(&pmap->sys->shape, &spread.path);
 	agrees = nr_pages == entry->nr_pages || pmap->is_changing != 0;
 	MMKIT_UNLOCK(&pmap->lock);
 	return agrees;

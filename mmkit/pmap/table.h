@@ -14,6 +14,11 @@
  *         and from any CPU: an entry that was ever valid is changed only by
  *         compare-and-swap or exchange.
  *
+ *         Where the architecture says so (shape->contig_shift), neighbours in a
+ *         table of level 0 can be a group: one leaf of several entries, each of
+ *         which has MMK_PMAP_CONTIG. The hardware may note in any of them that
+ *         any page was accessed or modified.
+ *
  *         A large leaf keeps in reserve, on pmap->reserve, the tables that
  *         splitting it all the way down takes: see super.h. While an entry is
  *         between a leaf and a table it is empty, pmap->is_changing is set,
@@ -65,6 +70,8 @@
 #define MMK_PMAP_TAGGED 0x500000u    /* as write-back, with tags (MTE) */
 
 #define MMK_PMAP_ALL 0x7f07ffu
+/* Between backend and super.h, never the caller's: an entry of a group. */
+#define MMK_PMAP_CONTIG 0x80000000u
 
 /*
  * shape->features: what this CPU has, and the kernel has turned on, beyond what
@@ -97,6 +104,8 @@ struct mmk_pt_shape {
 	                   * none, or the kernel has not turned them on */
 	uint8_t features; /* MMK_PT_* */
 	uint8_t nr_keys;  /* of protection keys; 0: none, or not turned on */
+	uint8_t contig_shift; /* 2^this entries of level 0 can be a group; 0:
+	                       * there are no groups */
 };
 
 /*
@@ -270,6 +279,7 @@ struct mmk__path {
 	struct mmk_frame *table; /* that slots[level] is in; NULL: find it */
 	bool is_whole;  /* slots[0] is va's, and no table has gone since */
 	unsigned level; /* where the walk ended; slots[level] and up are set */
+	unsigned nr_entries; /* of the leaf there: 1, or a group's */
 	uint64_t *slots[MMK_PT_LEVELS_MAX];
 };
 
@@ -447,6 +457,7 @@ mmk__path_find(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 	path->va = va;
 	path->table = NULL;
 	path->is_whole = false;
+	path->nr_entries = 1;
 	for (;; level--) {
 		uint64_t pte;
 
@@ -465,6 +476,17 @@ mmk__path_find(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 	return true;
 }
 
+/* The path leads to the leaf `pte`: how many entries are one with it? */
+MMK_PRIVATE void
+mmk__path_see(const struct mmk_pt_shape *shape, struct mmk__path *path,
+    uint64_t pte)
+{
+	bool is_group = shape->contig_shift != 0 && path->level == 0 &&
+	    (mmk_pt_flags(shape, 0, pte) & MMK_PMAP_CONTIG) != 0;
+
+	path->nr_entries = is_group ? 1u << shape->contig_shift : 1;
+}
+
 /*
  * The leaf's entry that translates `va`, of level path->level, or NULL. Same
  * locks.
@@ -473,14 +495,16 @@ MMK_PRIVATE uint64_t *
 mmk__path_leaf(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 {
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
-	uint64_t *slot;
+	uint64_t *slot, pte;
 
 	if (va >= mmk_pt_va_limit(shape) || !mmk__path_find(pmap, va, path))
 		return NULL;
 	slot = path->slots[path->level];
-	return mmk_pt_is_present(shape, path->level, MMKIT_ATOMIC_LOAD(slot))
-	    ? slot
-	    : NULL;
+	pte = MMKIT_ATOMIC_LOAD(slot);
+	if (!mmk_pt_is_present(shape, path->level, pte))
+		return NULL;
+	mmk__path_see(shape, path, pte);
+	return slot;
 }
 
 /* The frame of the table that the path ends in. Same locks. */
@@ -496,17 +520,33 @@ mmk__path_table(const struct mmk_pmap *pmap, struct mmk__path *path)
 MMK_PRIVATE mmk_va
 mmk__path_start(const struct mmk_pt_shape *shape, const struct mmk__path *path)
 {
-	if (path->level == 0)
+	if (path->level == 0 && path->nr_entries == 1)
 		return path->va;
-	return mmk_round_down(path->va, mmk__pt_span(shape, path->level));
+	return mmk_round_down(path->va,
+	    mmk__pt_span(shape, path->level) * path->nr_entries);
 }
 
 MMK_PRIVATE mmk_va
 mmk__path_end(const struct mmk_pt_shape *shape, const struct mmk__path *path)
 {
-	if (path->level == 0)
-		return path->va + MMK_PAGE_BYTES;
-	return mmk__path_start(shape, path) + mmk__pt_span(shape, path->level);
+	return mmk__path_start(shape, path) +
+	    mmk__pt_span(shape, path->level) * path->nr_entries;
+}
+
+/* How many pages it translates. */
+MMK_PRIVATE uint64_t
+mmk__path_nr_pages(const struct mmk_pt_shape *shape,
+    const struct mmk__path *path)
+{
+	return mmk__pt_nr_pages(shape, path->level) * path->nr_entries;
+}
+
+/* The first of its entries. */
+MMK_PRIVATE uint64_t *
+mmk__path_first(const struct mmk__path *path)
+{
+	return path->slots[path->level] -
+	    (mmk_pages_of_bytes(path->va) & (path->nr_entries - 1));
 }
 
 /* The address that path->va is translated to by `pte`, its leaf. */
@@ -514,8 +554,9 @@ MMK_PRIVATE mmk_pa
 mmk__path_pa(const struct mmk_pt_shape *shape, const struct mmk__path *path,
     uint64_t pte)
 {
-	return mmk_pt_pa(shape, path->level, pte) +
-	    (path->va - mmk__path_start(shape, path));
+	mmk_va inside = mmk__pt_span(shape, path->level) - MMK_PAGE_BYTES;
+
+	return mmk_pt_pa(shape, path->level, pte) + (path->va & inside);
 }
 
 /*
@@ -532,6 +573,7 @@ mmk__path_step(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 		return mmk__path_find(pmap, va, path);
 	path->slots[0] += va != path->va;
 	path->va = va;
+	path->nr_entries = 1;
 	return true;
 }
 
@@ -555,14 +597,85 @@ mmk__path_next(const struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
 	if (end_va > mmk_pt_va_limit(shape))
 		end_va = mmk_pt_va_limit(shape);
 	for (; at < end_va; at = mmk__path_end(shape, path)) {
-		if (mmk__path_step(pmap, at, path) &&
-		    mmk_pt_is_present(shape, path->level,
-		        MMKIT_ATOMIC_LOAD(path->slots[path->level]))) {
+		uint64_t pte;
+
+		if (!mmk__path_step(pmap, at, path))
+			continue;
+		pte = MMKIT_ATOMIC_LOAD(path->slots[path->level]);
+		if (mmk_pt_is_present(shape, path->level, pte)) {
+			mmk__path_see(shape, path, pte);
 			*va = at;
 			return true;
 		}
 	}
 	return false;
+}
+
+/* ---- leaves: one entry, or a group ----------------------------------------- */
+
+/* What the hardware says of a leaf, in any entry of a group. */
+#define MMK__SEEN (MMK_PMAP_ACCESSED | MMK_PMAP_MODIFIED)
+
+/*
+ * The flags of the leaf at the path's end, of which `pte` is the path's entry.
+ * locks: pmap->lock held.
+ */
+MMK_PRIVATE unsigned
+mmk__leaf_flags(const struct mmk_pt_shape *shape, const struct mmk__path *path,
+    uint64_t pte)
+{
+	unsigned flags = mmk_pt_flags(shape, path->level, pte);
+	const uint64_t *first;
+
+	if (path->nr_entries == 1)
+		return flags;
+	first = mmk__path_first(path);
+	for (unsigned i = 0; i < path->nr_entries; i++)
+		flags |= mmk_pt_flags(shape, 0, MMKIT_ATOMIC_LOAD(&first[i])) &
+		    MMK__SEEN;
+	return flags;
+}
+
+/*
+ * Empty the leaf; its first entry, and in *flags_out what the leaf was. Same
+ * locks.
+ */
+MMK_PRIVATE uint64_t
+mmk__leaf_take(const struct mmk_pt_shape *shape, const struct mmk__path *path,
+    unsigned *flags_out)
+{
+	uint64_t *slot = mmk__path_first(path);
+	uint64_t first = mmk__pte_take(slot);
+	unsigned flags = mmk_pt_flags(shape, path->level, first);
+
+	for (unsigned i = 1; i < path->nr_entries; i++)
+		flags |= mmk_pt_flags(shape, 0, mmk__pte_take(&slot[i])) &
+		    MMK__SEEN;
+	*flags_out = flags;
+	return first;
+}
+
+/*
+ * Add and take away flags of the leaf in place, where `pte` with `flags` was the
+ * path's entry just now; the flags that it had. Same locks.
+ */
+MMK_PRIVATE unsigned
+mmk__leaf_change(const struct mmk_pt_shape *shape,
+    const struct mmk__path *path, uint64_t pte, unsigned flags, unsigned add,
+    unsigned take)
+{
+	uint64_t *slot = path->slots[path->level];
+	unsigned had = 0;
+
+	if (path->nr_entries == 1)
+		return mmk_pt_flags(shape, path->level,
+		    mmk__pte_change_from(shape, path->level, slot, pte, flags,
+		        add, take));
+	slot = mmk__path_first(path);
+	for (unsigned i = 0; i < path->nr_entries; i++)
+		had |= mmk_pt_flags(shape, 0,
+		    mmk__pte_change(shape, 0, &slot[i], add, take));
+	return had;
 }
 
 /* ---- tables -------------------------------------------------------------- */
@@ -720,10 +833,12 @@ mmk__path_shrink(struct mmk_pmap *pmap, struct mmk__path *path,
 
 	struct mmk_frame *table = mmk__path_table(pmap, path);
 	unsigned level = path->level;
+	uint32_t nr_entries = path->nr_entries;
 
-	for (;;) {
-		MMK_ASSERT(table->mapped > 0);
-		if (--table->mapped > 0 || level == top)
+	for (;; nr_entries = 1) {
+		MMK_ASSERT(table->mapped >= nr_entries);
+		table->mapped -= nr_entries;
+		if (table->mapped > 0 || level == top)
 			return level;
 		(void)mmk__pte_take(path->slots[++level]);
 		path->is_whole = false;

@@ -65,16 +65,16 @@
 #define MMK_AARCH64_FEATURES (MMK_PT_NX | MMK_PT_GLOBAL)
 #define MMK_AARCH64_SHAPE \
 	{ 4, 12, 48, 48, true, true, MMK_PT_ARCH_AARCH64, 2, 0, \
-		MMK_AARCH64_FEATURES, 0 }
+		MMK_AARCH64_FEATURES, 0, 4 }
 #define MMK_AARCH64_SHAPE_SOFT \
 	{ 4, 12, 48, 48, false, false, MMK_PT_ARCH_AARCH64, 2, 0, \
-		MMK_AARCH64_FEATURES, 0 }
+		MMK_AARCH64_FEATURES, 0, 4 }
 #define MMK_AARCH64_SHAPE_16K \
 	{ 4, 14, 48, 48, true, true, MMK_PT_ARCH_AARCH64, 1, 0, \
-		MMK_AARCH64_FEATURES, 0 }
+		MMK_AARCH64_FEATURES, 0, 7 }
 #define MMK_AARCH64_SHAPE_64K \
 	{ 3, 16, 48, 52, true, true, MMK_PT_ARCH_AARCH64, 1, 0, \
-		MMK_AARCH64_FEATURES, 0 }
+		MMK_AARCH64_FEATURES, 0, 5 }
 /*
  * The same with addresses of 52 bits on both sides: FEAT_LPA2, or with 64K
  * FEAT_LVA and FEAT_LPA. The top tables have 16, 32 and 1024 entries. Where
@@ -82,13 +82,13 @@
  */
 #define MMK_AARCH64_SHAPE_LPA2 \
 	{ 5, 12, 52, 52, true, true, MMK_PT_ARCH_AARCH64, 2, 0, \
-		MMK_AARCH64_FEATURES, 0 }
+		MMK_AARCH64_FEATURES, 0, 4 }
 #define MMK_AARCH64_SHAPE_16K_LPA2 \
 	{ 4, 14, 52, 52, true, true, MMK_PT_ARCH_AARCH64, 1, 0, \
-		MMK_AARCH64_FEATURES, 0 }
+		MMK_AARCH64_FEATURES, 0, 7 }
 #define MMK_AARCH64_SHAPE_64K_LVA \
 	{ 3, 16, 52, 52, true, true, MMK_PT_ARCH_AARCH64, 1, 0, \
-		MMK_AARCH64_FEATURES, 0 }
+		MMK_AARCH64_FEATURES, 0, 5 }
 
 /*
  * The entries of MAIR_EL1 used, and its value if the kernel has no other. Of one
@@ -117,6 +117,7 @@
 #define MMK_AARCH64_NG ((uint64_t)1 << 11)
 #define MMK_AARCH64_GP ((uint64_t)1 << 50)
 #define MMK_AARCH64_DBM ((uint64_t)1 << 51)
+#define MMK_AARCH64_CONTIG ((uint64_t)1 << 52)
 #define MMK_AARCH64_PXN ((uint64_t)1 << 53)
 #define MMK_AARCH64_UXN ((uint64_t)1 << 54)
 #define MMK_AARCH64_DIRTY ((uint64_t)1 << 55)
@@ -147,6 +148,13 @@ mmk_aarch64_block_level_max(const struct mmk_pt_shape *shape)
 	return (shape->page_shift == 12 ? 2u : 1u) + (is_wide ? 1u : 0u);
 }
 
+/* Pages of one group: 64 KiB of 4K, 2 MiB of 16K and of 64K. */
+static inline unsigned
+mmk_aarch64_contig_shift(const struct mmk_pt_shape *shape)
+{
+	return shape->page_shift == 12 ? 4u : shape->page_shift == 14 ? 7u : 5u;
+}
+
 /* The hardware counts the levels itself, from T0SZ: here it is the same. */
 static inline bool
 mmk_aarch64_is_known(const struct mmk_pt_shape *shape)
@@ -155,6 +163,8 @@ mmk_aarch64_is_known(const struct mmk_pt_shape *shape)
 	unsigned index_bits = (unsigned)shape->va_bits - shape->page_shift;
 
 	return shape->va_bits <= 52 && shape->nr_keys <= 8 &&
+	    (shape->contig_shift == 0 ||
+	        shape->contig_shift == mmk_aarch64_contig_shift(shape)) &&
 	    shape->nr_levels == (index_bits + level_bits - 1) / level_bits &&
 	    shape->leaf_level_max <= mmk_aarch64_block_level_max(shape);
 }
@@ -267,6 +277,7 @@ mmk_aarch64_attributes(const struct mmk_pt_shape *shape, unsigned flags)
 	bits |= (flags & MMK_PMAP_WIRED) != 0 ? MMK_AARCH64_WIRED : 0;
 	bits |= (flags & MMK_PMAP_UNTRACKED) != 0 ? MMK_AARCH64_UNTRACKED : 0;
 	bits |= (flags & MMK_PMAP_SOFT) != 0 ? MMK_AARCH64_SOFT : 0;
+	bits |= (flags & MMK_PMAP_CONTIG) != 0 ? MMK_AARCH64_CONTIG : 0;
 	return bits;
 }
 
@@ -333,6 +344,7 @@ mmk_aarch64_flags_of_attributes(uint64_t pte)
 	flags |= (pte & MMK_AARCH64_WIRED) != 0 ? MMK_PMAP_WIRED : 0;
 	flags |= (pte & MMK_AARCH64_UNTRACKED) != 0 ? MMK_PMAP_UNTRACKED : 0;
 	flags |= (pte & MMK_AARCH64_SOFT) != 0 ? MMK_PMAP_SOFT : 0;
+	flags |= (pte & MMK_AARCH64_CONTIG) != 0 ? MMK_PMAP_CONTIG : 0;
 	return flags;
 }
 

@@ -37,6 +37,10 @@ sim_shape_boot(void)
 	shape.features = MMK_PT_NX | MMK_PT_GLOBAL | MMK_PT_TYPES |
 	    (is_x86_64 ? 0 : MMK_PT_GUARDED | MMK_PT_MTE);
 	shape.nr_keys = is_x86_64 ? 16 : 8;
+	shape.contig_shift = is_x86_64 ? 0
+	    : MMK_PAGE_SHIFT == 12     ? 4
+	    : MMK_PAGE_SHIFT == 14     ? 7
+	                               : 5;
 	whole_ram.start_pa = config->base_pa;
 	whole_ram.end_pa = config->base_pa + config->ram_bytes;
 }

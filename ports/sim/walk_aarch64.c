@@ -30,6 +30,7 @@
 #define D_RES0 ((uint64_t)3 << 48)
 #define D_GUARDED ((uint64_t)1 << 50)
 #define D_DIRTY_MODIFIER ((uint64_t)1 << 51)
+#define D_CONTIGUOUS ((uint64_t)1 << 52)
 #define D_PXN ((uint64_t)1 << 53)
 #define D_UXN ((uint64_t)1 << 54)
 #define D_TABLE_PXN ((uint64_t)1 << 59)
@@ -223,8 +224,53 @@ fixed_bits(const struct sim_mmu *mmu, uint64_t descriptor, unsigned level)
 	    address_moved(mmu) | D_VALID | D_TABLE_OR_PAGE;
 
 	if (is_leaf(descriptor, level))
-		mask |= memory_bits(mmu) | D_NOT_GLOBAL;
+		mask |= memory_bits(mmu) | D_NOT_GLOBAL | D_CONTIGUOUS;
 	return descriptor & mask;
+}
+
+/* D8.7, the Contiguous bit: 16 pages of 4K, 128 of 16K, 32 of 64K. */
+static unsigned
+group_shift(const struct sim_mmu *mmu)
+{
+	return mmu->page_shift == 12 ? 4 : mmu->page_shift == 14 ? 7 : 5;
+}
+
+/*
+ * The last descriptor read is one of a group: one translation of the group's
+ * size may be made of it alone. Those that are valid must agree with it; the
+ * hardware may have noted a store in any. The bit is a hint: blocks are taken
+ * one by one, and a machine so old that it has no hardware_ad takes pages so.
+ */
+static void
+describe_group(const struct sim_mmu *mmu, struct sim_walk *out)
+{
+	uint64_t leaf_pa = out->entry_pas[out->nr_entries - 1];
+	uint64_t leaf = out->entries[out->nr_entries - 1];
+	uint64_t nr = (uint64_t)1 << group_shift(mmu);
+	uint64_t first_pa = leaf_pa & ~(nr * 8 - 1);
+	uint64_t base_pa = address_field(mmu, leaf, mmu->page_shift) -
+	    (((leaf_pa - first_pa) / 8) << mmu->page_shift);
+
+	if (mmu->hardware_ad)
+		out->page_shift += group_shift(mmu);
+	if ((base_pa & ((nr << mmu->page_shift) - 1)) != 0)
+		out->malformed = "a contiguous group that is not aligned";
+	for (uint64_t i = 0; i < nr; i++) {
+		uint64_t other = __atomic_load_n(
+		    sim_entry_ptr(first_pa + i * 8), __ATOMIC_ACQUIRE);
+		uint64_t same = D_CONTIGUOUS | D_NOT_GLOBAL |
+		    memory_bits(mmu);
+
+		if ((other & D_VALID) == 0)
+			continue;
+		if (((other ^ leaf) & same) != 0 ||
+		    address_field(mmu, other, mmu->page_shift) !=
+		        base_pa + (i << mmu->page_shift))
+			out->malformed =
+			    "a contiguous group whose entries differ";
+		if ((other & D_AP_READ_ONLY) == 0)
+			out->is_dirty = true;
+	}
 }
 
 /* Read the descriptor of one level into `out`; false: the walk ends here. */
@@ -298,6 +344,10 @@ descend(const struct sim_mmu *mmu, const struct sim_walk_request *request,
 		entry = out->entries[out->nr_entries - 1];
 		if (is_leaf(entry, level)) {
 			describe_leaf(mmu, request, tables, out);
+			if (level == 0 && (entry & D_CONTIGUOUS) != 0)
+				describe_group(mmu, out);
+			if (malformed == NULL)
+				malformed = out->malformed;
 			break;
 		}
 		tables |= entry & TABLE_RESTRICTIONS;

@@ -39,10 +39,10 @@
 #define MMK_X86_64_FEATURES (MMK_PT_NX | MMK_PT_GLOBAL)
 #define MMK_X86_64_SHAPE                                           \
 	{ 4, 12, 48, 52, true, true, MMK_PT_ARCH_X86_64, 1, 0,     \
-		MMK_X86_64_FEATURES, 0 }
+		MMK_X86_64_FEATURES, 0, 0 }
 #define MMK_X86_64_SHAPE_LA57                                      \
 	{ 5, 12, 57, 52, true, true, MMK_PT_ARCH_X86_64, 1, 0,     \
-		MMK_X86_64_FEATURES, 0 }
+		MMK_X86_64_FEATURES, 0, 0 }
 
 /*
  * The value of IA32_PAT (MSR 277H), and the entries used of it. Entries 0 to 5
@@ -94,7 +94,7 @@ static inline bool
 mmk_x86_64_is_known(const struct mmk_pt_shape *shape)
 {
 	return (shape->features & (MMK_PT_GUARDED | MMK_PT_MTE)) == 0 &&
-	    shape->nr_keys <= 16;
+	    shape->nr_keys <= 16 && shape->contig_shift == 0;
 }
 
 /* The entry of IA32_PAT for a memory type; of one that is not known, UC. */
