@@ -55,6 +55,7 @@ static void
 arm(void (*what)(void))
 {
 	intrude = what;
+	sim_delay_ipis(3, mmk_test_seed());
 	sim_on_yield(at_yield, NULL);
 }
 

@@ -613,6 +613,7 @@ begin(unsigned arch, unsigned tag_bits)
 	vm_boot_with(&config, NULL);
 	mmk_vm_set_movable(&t.vm, true);
 	sim_forbid_stale_hits(false); /* a hit may race with a change */
+	sim_delay_ipis(4, s.seed);
 	physmem_begin();
 	kva_begin();
 	for (unsigned cpu = 0; cpu < CPUS; cpu++)

@@ -179,6 +179,7 @@ run(unsigned arch)
 	vm_boot_with(&config, NULL);
 	mmk_vm_set_movable(&t.vm, true);
 	sim_forbid_stale_hits(false); /* a hit may race with a change */
+	sim_delay_ipis(4, seed);
 	vm_space(0);
 	file = vm_file(&f, FILE_PAGES * PAGE);
 	vm_anon(0, VA, NR_THREADS * OWN_PAGES);

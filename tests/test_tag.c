@@ -625,6 +625,7 @@ threads_of(unsigned arch, unsigned nr_threads)
 
 	begin(arch, 3);
 	sim_forbid_stale_hits(false); /* a hit may race with a change */
+	sim_delay_ipis(4, mmk_test_seed());
 	for (unsigned i = 0; i < NR_PMAPS; i++)
 		make(i);
 	for (uintptr_t cpu = 0; cpu < nr_threads; cpu++)

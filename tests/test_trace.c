@@ -268,6 +268,7 @@ replay(const char *format, const struct sim_config *machine)
 	r.format = format;
 	vm_boot_with(&config, NULL);
 	mmk_vm_set_movable(&t.vm, true);
+	sim_delay_ipis(4, r.seed);
 	limit_va = mmk_pt_va_limit(sim_shape());
 	r.base_va = is_last ? limit_va - PAGES * PAGE : VA;
 	vm_space_at(0, VM_MIN, limit_va);

@@ -70,6 +70,7 @@ sim_cpus_boot(void)
 	bool is_x86_64 = config->arch == SIM_ARCH_X86_64;
 
 	sim_tlb_shared_boot(config->ram_bytes);
+	sim_ipis_boot();
 	mmu.nr_levels = config->nr_levels;
 	mmu.page_shift = MMKIT_PAGE_SHIFT;
 	mmu.va_bits = sim_va_bits();
@@ -123,6 +124,7 @@ forget_range(struct cpu *self, uint64_t space, uint64_t start_va,
 void
 sim_cpus_drop(void)
 {
+	sim_ipis_drop();
 	for (unsigned i = 0; i < SIM_CPU_MAX; i++) {
 		forget_all(&cpus[i]);
 		pthread_mutex_destroy(&cpus[i].tlb.mutex);
@@ -404,22 +406,29 @@ judge_fill(unsigned cpu, uint64_t va, const struct sim_walk *walk)
 		    cpu, (unsigned long long)va, (unsigned long long)walk->pa);
 }
 
-/* Do the tables still say what the TLB says? Counts and reports if not. */
+/* What the tables say to the request. */
 static void
-judge_hit(unsigned cpu, const struct sim_walk_request *request, uint64_t pa)
+look_up(const struct sim_walk_request *request, struct sim_walk *out)
 {
 	struct sim_walk_request look = *request;
-	struct sim_walk walk;
-	bool is_stale;
 
 	look.is_probe = true;
-	sim_walk(&look, &walk);
+	sim_walk(&look, out);
+}
+
+/* Is `pa`, from a cache, what the tables say? Counts and reports if not. */
+static void
+judge_use(unsigned cpu, const struct sim_walk_request *request, uint64_t pa,
+    const struct sim_walk *found)
+{
+	bool is_stale;
+
 	/* Forgetting that a page was used needs no flush. */
-	if (walk.fault == SIM_FAULT_ACCESS_FLAG)
+	if (found->fault == SIM_FAULT_ACCESS_FLAG)
 		return;
-	is_stale = walk.fault != SIM_FAULT_NONE || walk.pa != pa ||
+	is_stale = found->fault != SIM_FAULT_NONE || found->pa != pa ||
 	    (request->access == SIM_WRITE && mmu.hardware_ad &&
-	        !walk.is_dirty);
+	        !found->is_dirty);
 	if (!is_stale)
 		return;
 	COUNT(nr_stale_hits);
@@ -427,9 +436,9 @@ judge_hit(unsigned cpu, const struct sim_walk_request *request, uint64_t pa)
 		sim_violation("CPU %u used a stale translation 0x%llx -> "
 		              "0x%llx (tables: %s, 0x%llx%s)",
 		    cpu, (unsigned long long)request->va,
-		    (unsigned long long)pa, sim_fault_name(walk.fault),
-		    (unsigned long long)walk.pa,
-		    walk.is_dirty ? "" : ", clean");
+		    (unsigned long long)pa, sim_fault_name(found->fault),
+		    (unsigned long long)found->pa,
+		    found->is_dirty ? "" : ", clean");
 }
 
 /* The same of a walk that began in the cache of upper entries. */
@@ -437,17 +446,15 @@ static void
 judge_short_walk(unsigned cpu, const struct sim_walk_request *request,
     const struct sim_walk *walk)
 {
-	struct sim_walk_request look = *request;
-	struct sim_walk whole;
+	struct sim_walk found;
 
 	if (walk->nr_cached == 0)
 		return;
 	COUNT(nr_short_walks);
-	look.is_probe = true;
-	sim_walk(&look, &whole);
-	judge_walk(request->va, &whole);
+	look_up(request, &found);
+	judge_walk(request->va, &found);
 	if (walk->fault == SIM_FAULT_NONE)
-		judge_hit(cpu, request, walk->pa);
+		judge_use(cpu, request, walk->pa, &found);
 }
 
 static bool
@@ -533,9 +540,10 @@ translate(unsigned cpu, uint64_t va, unsigned access, uint64_t *pa_out,
 	if (entry != NULL && is_allowed(entry, &request) &&
 	    (access != SIM_WRITE || entry->is_dirty)) {
 		COUNT(nr_hits);
-		*walk = (struct sim_walk){ 0 };
 		*pa_out = entry->pa + (va - entry->va);
-		judge_hit(cpu, &request, *pa_out);
+		look_up(&request, walk);
+		judge_use(cpu, &request, *pa_out, walk);
+		*walk = (struct sim_walk){ 0 };
 		return true;
 	}
 	if (is_denied_by_cache(entry, &request)) {
@@ -568,6 +576,7 @@ sim_translate(unsigned cpu, uint64_t va, unsigned access, uint64_t *pa_out,
 	struct sim_walk walk;
 	bool is_ok;
 
+	sim_ipi_tick(cpu);
 	pthread_mutex_lock(&self->tlb.mutex);
 	is_ok = translate(cpu, va, access, pa_out, &walk);
 	pthread_mutex_unlock(&self->tlb.mutex);
@@ -621,6 +630,7 @@ try_access(unsigned cpu, uint64_t va, void *buf, size_t bytes,
 	uint64_t pa;
 	int result = SIM_FAULT;
 
+	sim_ipi_tick(cpu);
 	pthread_mutex_lock(&self->tlb.mutex);
 	if (translate(cpu, va, access, &pa, &walk)) {
 		uint64_t offset_bytes = pa - sim_ram.base_pa;
@@ -708,9 +718,9 @@ sim_fetch(unsigned cpu, uint64_t va, void *buf, size_t bytes)
 
 /* ---- invalidation -------------------------------------------------------- */
 
-static void
-invalidate(unsigned cpu, void *pmap, uint64_t space, uint64_t start_va,
-    uint64_t end_va)
+void
+sim_cpu_invalidate(unsigned cpu, void *pmap, uint64_t space,
+    uint64_t start_va, uint64_t end_va)
 {
 	struct cpu *self = cpu_at(cpu);
 
@@ -734,7 +744,7 @@ void
 sim_tlb_invalidate(void *pmap, uint64_t space, uint64_t start_va,
     uint64_t end_va)
 {
-	invalidate(sim_cpu_id(), pmap, space, start_va, end_va);
+	sim_cpu_invalidate(sim_cpu_id(), pmap, space, start_va, end_va);
 }
 
 void
@@ -742,7 +752,7 @@ sim_tlb_broadcast(void *pmap, uint64_t space, uint64_t start_va,
     uint64_t end_va)
 {
 	for (unsigned i = 0; i < sim_cpu_count(); i++)
-		invalidate(i, pmap, space, start_va, end_va);
+		sim_cpu_invalidate(i, pmap, space, start_va, end_va);
 }
 
 void
@@ -758,15 +768,9 @@ sim_tlb_invalidate_page(void *pmap, uint64_t space, uint64_t va)
 }
 
 void
-sim_tlb_shootdown(void *pmap, uint64_t space, uint64_t cpu_bits,
-    uint64_t start_va, uint64_t end_va)
+sim_cpu_count_shootdown(void)
 {
 	COUNT(nr_shootdowns);
-	sim_locks_check_shootdown();
-	for (unsigned i = 0; i < sim_cpu_count(); i++)
-		if ((cpu_bits >> i & 1) != 0 && i != sim_cpu_id())
-			invalidate(i, pmap, space, start_va, end_va);
-	sim_yield_point();
 }
 
 /* ---- pages that come and go ---------------------------------------------- */

@@ -201,6 +201,13 @@ void sim_tlb_broadcast(void *pmap, uint64_t space, uint64_t start_va,
     uint64_t end_va);
 /* The page of `va` only, and no hook: no right was taken away. */
 void sim_tlb_invalidate_page(void *pmap, uint64_t space, uint64_t va);
+/*
+ * How long a CPU that is shot down goes on before it takes the interrupt, in its
+ * own accesses and in looks of the CPU that waits for it (at each of which it
+ * passes a yield point): ticks_max, or, if `seed` is not 0, at random: mostly none,
+ * at times up to that many. sim_boot() makes it 0: at once. Broadcasts do not wait.
+ */
+void sim_delay_ipis(unsigned ticks_max, uint64_t seed);
 /* Called after each invalidation of any CPU, also by shootdown. */
 typedef void sim_invalidate_hook(void *ctx, struct mmk_pmap *pmap,
     uint64_t start_va, uint64_t end_va);

@@ -51,6 +51,16 @@ void sim_cpus_drop(void);
 void sim_cpus_page_freed(uint64_t pa, uint64_t bytes);
 void sim_cpus_page_used(uint64_t pa, uint64_t bytes);
 
+void sim_cpu_invalidate(unsigned cpu, void *pmap, uint64_t space,
+    uint64_t start_va, uint64_t end_va);
+void sim_cpu_count_shootdown(void);
+
+/* ipi.c */
+void sim_ipis_boot(void);
+void sim_ipis_drop(void);
+/* A moment of `cpu` has passed: it takes the interrupts that are due. */
+void sim_ipi_tick(unsigned cpu);
+
 /* shape.c */
 void sim_shape_boot(void);
 

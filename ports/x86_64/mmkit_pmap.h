@@ -114,7 +114,7 @@ mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 static inline void
 mmk_pt_activate(struct mmk_pmap *pmap)
 {
-	uint64_t last, next = MMKIT_KERNEL_ROOT_PA;
+	uint64_t last, next = (mmk_pa)MMKIT_KERNEL_ROOT_PA;
 
 	__asm__ volatile("movq %%cr3, %0" : "=r"(last) : : "memory");
 	if (pmap != NULL)

@@ -562,6 +562,14 @@ sim_tlb_count(unsigned cpu)
 	runner_skip();
 }
 
+/* Real ones take their time. */
+void
+sim_delay_ipis(unsigned ticks_max, uint64_t seed)
+{
+	(void)ticks_max;
+	(void)seed;
+}
+
 void
 sim_on_invalidate(sim_invalidate_hook *hook, void *ctx)
 {
