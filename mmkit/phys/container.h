@@ -22,8 +22,8 @@
 
 MMK_BEGIN_DECLS
 
-/* The most that one request may allocate: 2^32 pages, in at most 2^32 entries. */
-#define MMK_CONTAINER_MAX_PAGES ((uint64_t)1 << 32)
+/* The most that one request is about: trees count entries in 32 bits. */
+#define MMK_CONTAINER_MAX_PAGES ((uint64_t)UINT32_MAX)
 
 /* Flags of mmk_container_allocate and mmk_container_deallocate. */
 #define MMK_CONTAINER_PARTIAL 1u /* as much as can be, from the start */
