@@ -72,6 +72,7 @@
 #include "vm/amap.h"
 #include "vm/object.h"
 #include "vm/map.h"
+#include "vm/submap.h"
 #include "vm/reshape.h"
 #include "vm/remap.h"
 #include "vm/fault.h"

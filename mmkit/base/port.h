@@ -252,6 +252,7 @@
  */
 enum mmk_rank {
 	MMK_RANK_MAP = 1,
+	MMK_RANK_SUBMAP,    /* all sub-maps of a vm, and where they are shown */
 	MMK_RANK_CONTAINER, /* containers of physmem, their entries and frames */
 	MMK_RANK_VM,        /* amaps, anons, objects and their lists */
 	MMK_RANK_QUEUE, /* reserved: page queues; no lock has it yet */

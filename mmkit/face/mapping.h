@@ -542,7 +542,7 @@ mmk_brk(struct mmk_space *space, mmk_va va, mmk_va *va_out)
 	if (va != 0)
 		err = mmk_zero_shared(space->map.vm, &zero);
 	MMKIT_MUTEX_LOCK(&space->mutex);
-	MMKIT_MUTEX_LOCK(&space->map.mutex);
+	mmk__map_lock(&space->map);
 	if (zero != NULL)
 		err = mmk__brk_move(space, va, zero);
 	*va_out = space->heap_end_va;

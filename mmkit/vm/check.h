@@ -47,7 +47,8 @@ struct mmk__audit {
 	uint64_t nr_tables;
 };
 
-/* The translation at va is one that the entry's layers explain. */
+/* The translation at va is one that the entry's layers explain. Calls itself
+ * once, for what a sub-map shows there. */
 MMK_PRIVATE bool
 mmk__check_translation(const struct mmk_entry *entry,
     const struct mmk_translation *t)
@@ -56,7 +57,11 @@ mmk__check_translation(const struct mmk_entry *entry,
 	bool is_private = (entry->flags & MMK_ENTRY_PRIVATE) != 0;
 	bool may_write = (t->flags & MMK_PROT_WRITE) != 0;
 	struct mmk_anon *anon = mmk__entry_anon(entry, &entry->upper, t->va);
+	struct mmk_entry seen;
 
+	if (mmk_object_is_submap(entry->lower.object))
+		return mmk__entry_see(entry, t->va, &seen) &&
+		    mmk__check_translation(&seen, t);
 	if ((t->flags & MMK_PROT_WRITE) != 0 &&
 	    (entry->prot & MMK_PROT_WRITE) == 0)
 		return false;
@@ -102,6 +107,13 @@ mmk__check_entry(const struct mmk_map *map, const struct mmk_entry *entry,
 	    !mmk__check_oref(&entry->upper, &entry->of_upper) ||
 	    (entry->prot & ~entry->max_prot) != 0)
 		return false;
+	if (mmk_object_is_submap(entry->lower.object) &&
+	    ((entry->flags & MMK_ENTRY_PRIVATE) != 0 ||
+	        !(map->shows_submaps || map->inside != NULL) ||
+	        mmk__submap_below(entry->lower.object) > MMK_SUBMAP_DEPTH_MAX))
+		return false;
+	if (map->inside != NULL)
+		return entry->upper.object == NULL;
 	for (; mmk_pmap_next((struct mmk_pmap *)(uintptr_t)&map->pmap, va,
 		 entry->end_va, &t);
 	     va = t.va + MMK_PAGE_BYTES)
@@ -120,7 +132,7 @@ mmk__check_map(struct mmk_map *map, struct mmk__audit *audit)
 
 	if (!mmk_btree_check(&map->tree))
 		return "a map's tree";
-	if (!mmk_pmap_check(&map->pmap))
+	if (map->inside == NULL && !mmk_pmap_check(&map->pmap))
 		return "a page table";
 	for (; mmk_btree_find_ge(&map->tree, va, &range);
 	     va = range.last + 1) {
@@ -134,9 +146,11 @@ mmk__check_map(struct mmk_map *map, struct mmk__audit *audit)
 	}
 	if (nr_entries != map->nr_entries || nr_pages != map->nr_pages)
 		return "a map's counts";
+	audit->nr_entries += nr_entries;
+	if (map->inside != NULL)
+		return NULL;
 	if (nr_translations != map->pmap.nr_pages)
 		return "a translation outside every entry";
-	audit->nr_entries += nr_entries;
 	audit->nr_tables += map->pmap.nr_tables + map->pmap.nr_reserved;
 	return NULL;
 }
@@ -190,6 +204,13 @@ mmk__check_object(struct mmk_object *object, struct mmk__audit *audit)
 	struct mmk_amap *amap = object->amap;
 
 	audit->nr_objects++;
+	if (mmk_object_is_submap(object)) {
+		const char *text =
+		    mmk__check_map(mmk_submap_map(object), audit);
+
+		if (text != NULL)
+			return text;
+	}
 	if (object->refs < object->nr_entries ||
 	    object->nr_entries != mmk__list_length(&object->entries))
 		return "an object's references";

@@ -19,6 +19,8 @@
  *               zero-filled anon
  *           2M  the lower object's pager gives the address itself (map)
  *           2G  the same, but it may take it back (grant)
+ *           S   the entry shows a sub-map: all of the above again, of what
+ *               that shows there
  *
  *         A case that must wait, or must make room in the page table first,
  *         drops the locks, does it, and starts again from the lookup; at most
@@ -87,6 +89,7 @@ struct mmk__fault {
 	struct mmk_anon *anon;         /* WAIT, PAGE_IN */
 	struct mmk_frame *frame;       /* PAGE_IN; UNMAP: kept until flushed */
 	bool is_everywhere;            /* UNMAP: take `frame` from other maps too */
+	bool is_inside;                /* vm->submap_mutex is held: case S */
 	struct mmk_object *object;     /* GET: with a reference */
 	uint64_t page;                 /* GET */
 	unsigned nr_anons;             /* GET */
@@ -584,6 +587,9 @@ MMK_PRIVATE enum mmk_err
 mmk__fault_wait(struct mmk__fault *fault)
 {
 #ifdef MMKIT_WAIT
+	if (fault->is_inside)
+		MMKIT_MUTEX_UNLOCK(&fault->vm->submap_mutex);
+	fault->is_inside = false;
 	MMKIT_MUTEX_UNLOCK(&fault->map->mutex);
 	MMKIT_WAIT(fault->anon, &fault->vm->lock);
 	MMKIT_UNLOCK(&fault->vm->lock);
@@ -594,6 +600,36 @@ mmk__fault_wait(struct mmk__fault *fault)
 	(void)fault;
 	return MMK_ERR_AGAIN;
 #endif
+}
+
+MMK_PRIVATE enum mmk_err mmk__fault_case(struct mmk__fault *fault);
+
+/*
+ * Case S. The sub-maps are held from the look into them until what was found is
+ * entered: who changes one takes it away again. Calls mmk__fault_case, which
+ * does not come here again: no sub-map is left to look into.
+ */
+MMK_PRIVATE MMK_NOINLINE enum mmk_err
+mmk__fault_inside(struct mmk__fault *fault)
+{
+	enum mmk_err err = MMK_ERR_NOENT;
+	struct mmk_entry seen;
+
+	MMKIT_MUTEX_LOCK(&fault->vm->submap_mutex);
+	fault->is_inside = true;
+	if (mmk__entry_see(fault->entry, fault->va, &seen)) {
+		fault->entry = &seen;
+		err = (seen.prot & fault->access) != 0 ? mmk__fault_case(fault)
+		                                       : MMK_ERR_ACCESS;
+	}
+	if (fault->todo == MMK__FAULT_UNMAP)
+		mmk__map_narrow(fault->map, fault->va,
+		    fault->va + MMK_PAGE_BYTES, MMK_PROT_NONE);
+	if (fault->is_inside)
+		MMKIT_MUTEX_UNLOCK(&fault->vm->submap_mutex);
+	fault->is_inside = false;
+	fault->entry = NULL;
+	return err;
 }
 
 /* Which case is it? The mutex is held. */
@@ -623,6 +659,8 @@ mmk__fault_case(struct mmk__fault *fault)
 	MMKIT_UNLOCK(&vm->lock);
 	if (!is_pager)
 		return err;
+	if (mmk_object_is_submap(entry->lower.object))
+		return mmk__fault_inside(fault);
 	return entry->lower.object->ops->grant != NULL
 	    ? mmk__fault_grant(fault)
 	    : mmk__fault_pager(fault);
@@ -679,7 +717,7 @@ mmk__fault_look(struct mmk__fault *fault)
 		err = MMK_ERR_ACCESS;
 	if (err == MMK_OK)
 		err = mmk__fault_case(fault);
-	if (fault->todo == MMK__FAULT_UNMAP)
+	if (fault->todo == MMK__FAULT_UNMAP && fault->entry != NULL)
 		mmk__map_forget(map, fault->va, fault->va + MMK_PAGE_BYTES);
 	return err;
 }
@@ -720,6 +758,7 @@ mmk_fault(struct mmk_map *map, mmk_va va, unsigned access)
 
 	MMK_ASSERT(access == MMK_PROT_READ || access == MMK_PROT_WRITE ||
 	    access == MMK_PROT_EXEC);
+	MMK_ASSERT(map->inside == NULL);
 	fault.map = map;
 	fault.vm = map->vm;
 	fault.va = mmk_page_floor(va);

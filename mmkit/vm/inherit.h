@@ -273,7 +273,8 @@ mmk_map_fork(struct mmk_map *child, struct mmk_map *parent, void *owner)
 	child->stack_guard_pages = parent->stack_guard_pages;
 	child->top_va = parent->top_va;
 	child->pmap_flags = parent->pmap_flags;
-	MMKIT_MUTEX_LOCK(&parent->mutex);
+	mmk__map_lock(parent);
+	child->shows_submaps = parent->shows_submaps;
 	for (mmk_va va = parent->min_va; err == MMK_OK &&
 	     (entry = mmk__map_first(parent, va, parent->max_va)) != NULL;
 	     va = entry->end_va)
@@ -281,15 +282,15 @@ mmk_map_fork(struct mmk_map *child, struct mmk_map *parent, void *owner)
 	mmk__fork_forget_twins(parent);
 	if (err == MMK_OK)
 		mmk__fork_protect(parent);
-	MMKIT_MUTEX_UNLOCK(&parent->mutex);
+	mmk__map_let_go(parent);
 	if (err == MMK_OK) {
 		mmk_vm_count(parent->vm, MMK_COUNT_FORK);
 		return MMK_OK;
 	}
 	mmk_map_fini(child);
-	MMKIT_MUTEX_LOCK(&parent->mutex);
+	mmk__map_lock(parent);
 	mmk__fork_unshare(parent);
-	MMKIT_MUTEX_UNLOCK(&parent->mutex);
+	mmk__map_let_go(parent);
 	return err;
 }
 #endif /* MMKIT_IMPLEMENTATION */

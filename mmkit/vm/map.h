@@ -13,6 +13,9 @@
  *         object. Splitting advances both page numbers; neighbours that
  *         continue each other are joined.
  *
+ *         The object may be a sub-map (submap.h): a map without page tables,
+ *         shown in others. All operations here work on one as well.
+ *
  * LAYER   vm. Includes object.h. Knows no page tables: all it asks of them is
  *         in pmap.h.
  * LOCKS   map->mutex (MMK_RANK_MAP) guards the tree and every entry's fields;
@@ -40,13 +43,31 @@ enum mmk_inherit {
 	MMK_INHERIT_NONE   /* the child has nothing there */
 };
 
+struct mmk_map;
+struct mmk_map_args;
+
+/* What a map without page tables does instead of changing them. */
+struct mmk_map_inside {
+	/* Wherever pages of [start_va, end_va) are shown, only rights that are
+	 * in `prot` are left, and it is flushed. The map's lock is held. */
+	void (*narrow)(struct mmk_map *map, mmk_va start_va, mmk_va end_va,
+	    unsigned prot);
+	/* May this be inserted? errors as mmk_map_insert. Same lock. */
+	enum mmk_err (*may_insert)(struct mmk_map *map,
+	    const struct mmk_map_args *args);
+};
+
 /*
- * Guards: [I] immutable after init  [M] this->mutex  [V] vm->lock. The kernel
+ * Guards: [I] immutable after init  [M] this->mutex; of a sub-map
+ * vm->submap_mutex  [V] vm->lock. The kernel
  * may set the limits, with the mutex held.
  */
 struct mmk_map {
 	struct mmk_vm *vm;        /* [I] */
-	struct mmk_pmap pmap;     /* its own locks */
+	const struct mmk_map_inside *inside; /* [I] of a sub-map; NULL: it has
+				   * page tables */
+	struct mmk_object *object; /* [I] the sub-map, as it is shown; or NULL */
+	struct mmk_pmap pmap;     /* its own locks; of a sub-map: nothing */
 	MMKIT_MUTEX_T mutex;
 	struct mmk_btree tree;    /* [M] */
 	mmk_va min_va;            /* [I] */
@@ -61,6 +82,8 @@ struct mmk_map {
 	unsigned pmap_flags;      /* [I] for every translation: MMK_PMAP_USER */
 	void *owner;              /* [I] the kernel's own: whose space this is */
 	struct mmk_list ended;    /* [M] objects to destroy once it is let go */
+	bool shows_submaps;       /* [M] or has done so: whoever changes it holds
+				   * vm->submap_mutex, too */
 	struct mmk_link of_vm;    /* [V] on vm->maps */
 };
 
@@ -103,8 +126,10 @@ MMK_API void mmk_map_fini(struct mmk_map *map);
  * out      *start_va_out. Nothing is entered into the page table (S0.6). Not
  *          fixed: the hint if it is free, else the highest gap below top_va.
  *          Device memory cannot be copied: its entries are never private.
- * errors   MMK_ERR_INVAL: bounds; MMK_ERR_EXIST: exclusive, and taken;
- *          MMK_ERR_NOSPACE; MMK_ERR_LIMIT; MMK_ERR_NOMEM: nothing changed.
+ * errors   MMK_ERR_INVAL: bounds, or a sub-map or something in one that may not
+ *          be (submap.h); MMK_ERR_EXIST: exclusive, and taken;
+ *          MMK_ERR_NOSPACE; MMK_ERR_LIMIT, also: sub-maps too deep;
+ *          MMK_ERR_NOMEM: nothing changed.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_map_insert(struct mmk_map *map,
     const struct mmk_map_args *args, mmk_va *start_va_out);
@@ -200,18 +225,14 @@ mmk__stash_take(struct mmk__stash *stash)
 	return stash->entries[--stash->nr_entries];
 }
 
-MMK_API enum mmk_err
-mmk_map_init(struct mmk_map *map, struct mmk_vm *vm, mmk_va min_va,
+/* All but the page tables. */
+MMK_PRIVATE void
+mmk__map_setup(struct mmk_map *map, struct mmk_vm *vm, mmk_va min_va,
     mmk_va max_va, void *owner)
 {
-	enum mmk_err err;
-
 	MMK_ASSERT(mmk_is_page_aligned(min_va) && mmk_is_page_aligned(max_va));
 	MMK_ASSERT(min_va < max_va && max_va <= (uint64_t)1 << 63);
 	MMKIT_MEMSET(map, 0, sizeof(*map));
-	err = mmk_pmap_init(&map->pmap, vm->pmap_sys, map);
-	if (err != MMK_OK)
-		return err;
 	map->vm = vm;
 	map->min_va = min_va;
 	map->max_va = max_va;
@@ -225,10 +246,52 @@ mmk_map_init(struct mmk_map *map, struct mmk_vm *vm, mmk_va min_va,
 	mmk_btree_init(&map->tree, &vm->map_nodes);
 	mmk_list_init(&map->ended);
 	mmk_link_init(&map->of_vm);
+}
+
+MMK_API enum mmk_err
+mmk_map_init(struct mmk_map *map, struct mmk_vm *vm, mmk_va min_va,
+    mmk_va max_va, void *owner)
+{
+	enum mmk_err err;
+
+	mmk__map_setup(map, vm, min_va, max_va, owner);
+	err = mmk_pmap_init(&map->pmap, vm->pmap_sys, map);
+	if (err != MMK_OK)
+		return err;
 	MMKIT_LOCK(&vm->lock);
 	mmk_list_push_back(&vm->maps, &map->of_vm);
 	MMKIT_UNLOCK(&vm->lock);
 	return MMK_OK;
+}
+
+/* The lock of a map: see mmk_map.shows_submaps, and submap.h. */
+MMK_PRIVATE void
+mmk__map_lock(struct mmk_map *map)
+{
+	if (map->inside == NULL)
+		MMKIT_MUTEX_LOCK(&map->mutex);
+	if (map->inside != NULL || map->shows_submaps)
+		MMKIT_MUTEX_LOCK(&map->vm->submap_mutex);
+}
+
+/* Nothing has ended since, or somebody else will see to that. */
+MMK_PRIVATE void
+mmk__map_let_go(struct mmk_map *map)
+{
+	if (map->inside != NULL || map->shows_submaps)
+		MMKIT_MUTEX_UNLOCK(&map->vm->submap_mutex);
+	if (map->inside == NULL)
+		MMKIT_MUTEX_UNLOCK(&map->mutex);
+}
+
+/* The map, which is locked, is about to show a sub-map. */
+MMK_PRIVATE void
+mmk__map_lock_submaps(struct mmk_map *map)
+{
+	if (map->inside != NULL || map->shows_submaps)
+		return;
+	map->shows_submaps = true;
+	MMKIT_MUTEX_LOCK(&map->vm->submap_mutex);
 }
 
 MMK_API struct mmk_entry *
@@ -236,7 +299,8 @@ mmk_map_lookup(struct mmk_map *map, mmk_va va)
 {
 	struct mmk_range range;
 
-	MMK_ASSERT(MMKIT_MUTEX_HELD(&map->mutex));
+	MMK_ASSERT(MMKIT_MUTEX_HELD(map->inside == NULL
+	        ? &map->mutex : &map->vm->submap_mutex));
 	return mmk_btree_find(&map->tree, va, &range) ? range.value : NULL;
 }
 
@@ -359,7 +423,7 @@ mmk__map_unlock(struct mmk_map *map)
 	mmk_list_init(&ended);
 	while ((link = mmk_list_pop_front(&map->ended)) != NULL)
 		mmk_list_push_back(&ended, link);
-	MMKIT_MUTEX_UNLOCK(&map->mutex);
+	mmk__map_let_go(map);
 	while ((link = mmk_list_pop_front(&ended)) != NULL)
 		mmk__object_destroy(
 		    MMK_LIST_ITEM(link, struct mmk_object, of_vm));
@@ -445,13 +509,13 @@ mmk_map_split(struct mmk_map *map, mmk_va va)
 
 	if (!mmk_is_page_aligned(va))
 		return MMK_ERR_INVAL;
-	MMKIT_MUTEX_LOCK(&map->mutex);
+	mmk__map_lock(map);
 	err = mmk__stash_fill(&stash, map, 1, 1);
 	if (err == MMK_OK) {
 		mmk__map_clip(map, va, &stash);
 		mmk__stash_drop(&stash);
 	}
-	MMKIT_MUTEX_UNLOCK(&map->mutex);
+	mmk__map_let_go(map);
 	return err;
 }
 
@@ -551,12 +615,26 @@ mmk__entry_unestablish(struct mmk_entry *entry, mmk_va start_va, mmk_va end_va)
 	} while (nr_found == MMK__GIVE_BACK_BATCH);
 }
 
+/* Translations of the range have no right but those of prot, in any TLB. */
+MMK_PRIVATE void
+mmk__map_narrow(struct mmk_map *map, mmk_va start_va, mmk_va end_va,
+    unsigned prot)
+{
+	struct mmk_gather gather;
+
+	if (map->inside != NULL) {
+		map->inside->narrow(map, start_va, end_va, prot);
+		return;
+	}
+	mmk_gather_init(&gather, map->pmap.sys);
+	mmk_pmap_protect(&map->pmap, start_va, end_va, prot, &gather);
+	mmk_gather_finish(&gather);
+}
+
 /* No translation is left in the range, in any TLB. */
 MMK_PRIVATE void
 mmk__map_forget(struct mmk_map *map, mmk_va start_va, mmk_va end_va)
 {
-	struct mmk_gather gather;
-
 	for (mmk_va va = start_va; va < end_va;) {
 		struct mmk_entry *entry = mmk__map_first(map, va, end_va);
 
@@ -566,9 +644,7 @@ mmk__map_forget(struct mmk_map *map, mmk_va start_va, mmk_va end_va)
 		    mmk_min(entry->end_va, end_va));
 		va = entry->end_va;
 	}
-	mmk_gather_init(&gather, map->pmap.sys);
-	mmk_pmap_remove(&map->pmap, start_va, end_va, &gather);
-	mmk_gather_finish(&gather);
+	mmk__map_narrow(map, start_va, end_va, MMK_PROT_NONE);
 }
 
 /* Nothing is mapped in the range: first the translations, then the entries. */
@@ -592,7 +668,7 @@ mmk__map_clear(struct mmk_map *map, mmk_va start_va, mmk_va end_va,
 MMK_API void
 mmk_map_fini(struct mmk_map *map)
 {
-	MMKIT_MUTEX_LOCK(&map->mutex);
+	mmk__map_lock(map);
 	mmk__map_clear(map, map->min_va, map->max_va, NULL);
 	mmk__map_unlock(map);
 	MMKIT_LOCK(&map->vm->lock);
@@ -624,7 +700,7 @@ mmk_map_remove(struct mmk_map *map, mmk_va start_va, mmk_va end_va)
 
 	if (!mmk__map_is_range(map, start_va, end_va))
 		return MMK_ERR_INVAL;
-	MMKIT_MUTEX_LOCK(&map->mutex);
+	mmk__map_lock(map);
 	err = mmk__map_remove_locked(map, start_va, end_va);
 	mmk__map_unlock(map);
 	return err;
@@ -750,6 +826,20 @@ mmk__map_insert_locked(struct mmk_map *map, const struct mmk_map_args *args,
 	return MMK_OK;
 }
 
+/* What a sub-map is asked about, and what it cannot be. */
+MMK_PRIVATE enum mmk_err
+mmk__map_may_insert(struct mmk_map *map, const struct mmk_map_args *args)
+{
+	if (mmk_object_is_submap(args->lower.object)) {
+		if ((args->entry_flags &
+		        (MMK_ENTRY_PRIVATE | MMK_ENTRY_STACK)) != 0)
+			return MMK_ERR_INVAL;
+		mmk__map_lock_submaps(map);
+	}
+	return map->inside != NULL ? map->inside->may_insert(map, args)
+	                           : MMK_OK;
+}
+
 MMK_API enum mmk_err
 mmk_map_insert(struct mmk_map *map, const struct mmk_map_args *args,
     mmk_va *start_va_out)
@@ -762,8 +852,10 @@ mmk_map_insert(struct mmk_map *map, const struct mmk_map_args *args,
 	if (args->nr_pages == 0 || !mmk_is_page_aligned(args->start_va) ||
 	    args->nr_pages > mmk_pages_of_bytes(map->max_va))
 		return MMK_ERR_INVAL;
-	MMKIT_MUTEX_LOCK(&map->mutex);
-	err = mmk__map_insert_locked(map, args, start_va_out);
+	mmk__map_lock(map);
+	err = mmk__map_may_insert(map, args);
+	if (err == MMK_OK)
+		err = mmk__map_insert_locked(map, args, start_va_out);
 	mmk__map_unlock(map);
 	return err;
 }
@@ -773,10 +865,10 @@ mmk_map_is_covered(struct mmk_map *map, mmk_va start_va, mmk_va end_va)
 {
 	bool is_covered;
 
-	MMKIT_MUTEX_LOCK(&map->mutex);
+	mmk__map_lock(map);
 	is_covered = mmk__map_nr_covered(map, start_va, end_va) ==
 	    mmk_pages_of_bytes(end_va - start_va);
-	MMKIT_MUTEX_UNLOCK(&map->mutex);
+	mmk__map_let_go(map);
 	return is_covered;
 }
 
@@ -800,6 +892,8 @@ mmk__entry_nr_translations(const struct mmk_entry *entry)
 	uint64_t nr_translations = 0;
 	mmk_va va = entry->start_va;
 
+	if (entry->map->inside != NULL)
+		return 0;
 	for (; mmk_pmap_next(&entry->map->pmap, va, entry->end_va, &t);
 	     va = t.va + MMK_PAGE_BYTES)
 		nr_translations++;
@@ -812,7 +906,7 @@ mmk_map_entry_info(struct mmk_map *map, mmk_va va,
 {
 	struct mmk_entry *entry;
 
-	MMKIT_MUTEX_LOCK(&map->mutex);
+	mmk__map_lock(map);
 	entry = mmk__map_first(map, va, map->max_va);
 	if (entry != NULL) {
 		info_out->start_va = entry->start_va;
@@ -828,7 +922,7 @@ mmk_map_entry_info(struct mmk_map *map, mmk_va va,
 		MMKIT_UNLOCK(&map->vm->lock);
 		info_out->nr_translations = mmk__entry_nr_translations(entry);
 	}
-	MMKIT_MUTEX_UNLOCK(&map->mutex);
+	mmk__map_let_go(map);
 	return entry != NULL;
 }
 #endif /* MMKIT_IMPLEMENTATION */

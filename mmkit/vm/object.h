@@ -38,6 +38,7 @@ enum mmk_pager_kind {
 	MMK_PAGER_DEVICE,
 	MMK_PAGER_UPPER,
 	MMK_PAGER_CONTAINER,
+	MMK_PAGER_SUBMAP,
 	MMK_PAGER_KERNEL = 64
 };
 
@@ -102,6 +103,13 @@ struct mmk_pager_ops {
 
 	/* What `grant` gave for `page` has been entered, or is not wanted. */
 	void (*granted)(struct mmk_object *object, uint64_t page, mmk_pa pa);
+
+	/*
+	 * The object is a sub-map, and this is its map: page n is what that
+	 * shows at the address of page n. Beside it there is a `grant`, which
+	 * is not called: faults look into the map instead. See vm/submap.h.
+	 */
+	struct mmk_map *(*inside)(struct mmk_object *object);
 };
 
 #define MMK_OBJECT_MOVED 1u  /* upper: page numbers no longer follow addresses */
@@ -174,6 +182,13 @@ mmk_entry_page(const struct mmk_entry *entry, const struct mmk_oref *oref,
     mmk_va va)
 {
 	return oref->page + mmk_pages_of_bytes(va - entry->start_va);
+}
+
+/* The object is a sub-map. */
+static inline bool
+mmk_object_is_submap(const struct mmk_object *object)
+{
+	return object->ops->inside != NULL;
 }
 
 /* The object names the frames that are mapped: it keeps no pages itself. */

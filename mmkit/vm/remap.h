@@ -349,7 +349,7 @@ mmk_map_remap(struct mmk_map *map, const struct mmk_remap_args *args,
 	r.old_va = args->va;
 	r.old_end_va = args->va + mmk_bytes_of_pages(args->old_pages);
 	r.kept_end_va = args->va + mmk_bytes_of_pages(kept_pages);
-	MMKIT_MUTEX_LOCK(&map->mutex);
+	mmk__map_lock(map);
 	if (!mmk__map_is_whole(map, r.old_va, r.old_end_va))
 		err = MMK_ERR_NOENT;
 	else if (!args->fixed)

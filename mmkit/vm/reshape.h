@@ -14,7 +14,7 @@
 #ifndef MMKIT_VM_RESHAPE_H
 #define MMKIT_VM_RESHAPE_H
 
-#include "map.h"
+#include "submap.h"
 
 MMK_BEGIN_DECLS
 
@@ -102,7 +102,6 @@ MMK_PRIVATE void
 mmk__map_set_prot(struct mmk_map *map, mmk_va start_va, mmk_va end_va,
     unsigned prot)
 {
-	struct mmk_gather gather;
 	struct mmk_entry *entry;
 
 	for (mmk_va va = start_va;
@@ -118,9 +117,7 @@ mmk__map_set_prot(struct mmk_map *map, mmk_va start_va, mmk_va end_va,
 		mmk__map_forget(map, start_va, end_va);
 		return;
 	}
-	mmk_gather_init(&gather, map->pmap.sys);
-	mmk_pmap_protect(&map->pmap, start_va, end_va, prot, &gather);
-	mmk_gather_finish(&gather);
+	mmk__map_narrow(map, start_va, end_va, prot);
 }
 
 MMK_API enum mmk_err
@@ -134,7 +131,7 @@ mmk_map_protect(struct mmk_map *map, mmk_va start_va, mmk_va end_va,
 	if (!mmk__map_is_range(map, start_va, end_va) ||
 	    (prot & ~MMK_PROT_ALL) != 0)
 		return MMK_ERR_INVAL;
-	MMKIT_MUTEX_LOCK(&map->mutex);
+	mmk__map_lock(map);
 	nr_clips = mmk__map_nr_clips(map, start_va, end_va);
 	err = mmk__map_may_protect(map, start_va, end_va, prot);
 	if (err == MMK_OK)
@@ -146,7 +143,7 @@ mmk_map_protect(struct mmk_map *map, mmk_va start_va, mmk_va end_va,
 		mmk__map_set_prot(map, start_va, end_va, prot);
 		mmk__map_join_range(map, start_va, end_va);
 	}
-	MMKIT_MUTEX_UNLOCK(&map->mutex);
+	mmk__map_let_go(map);
 	return err;
 }
 
@@ -155,11 +152,7 @@ MMK_PRIVATE void
 mmk__map_remove_translations(struct mmk_map *map, mmk_va start_va,
     mmk_va end_va)
 {
-	struct mmk_gather gather;
-
-	mmk_gather_init(&gather, map->pmap.sys);
-	mmk_pmap_remove(&map->pmap, start_va, end_va, &gather);
-	mmk_gather_finish(&gather);
+	mmk__map_narrow(map, start_va, end_va, MMK_PROT_NONE);
 }
 
 /* The private pages of [start_va, end_va), all in `entry`, are dropped. */
@@ -199,7 +192,7 @@ mmk_map_discard(struct mmk_map *map, mmk_va start_va, mmk_va end_va)
 
 	if (!mmk__map_is_range(map, start_va, end_va))
 		return MMK_ERR_INVAL;
-	MMKIT_MUTEX_LOCK(&map->mutex);
+	mmk__map_lock(map);
 	for (mmk_va va = start_va; err == MMK_OK &&
 	     (entry = mmk__map_first(map, va, end_va)) != NULL;
 	     va = entry->end_va)
@@ -208,7 +201,7 @@ mmk_map_discard(struct mmk_map *map, mmk_va start_va, mmk_va end_va)
 		    mmk_min(entry->end_va, end_va));
 	if (err == MMK_OK && !mmk__map_is_whole(map, start_va, end_va))
 		err = MMK_ERR_NOENT;
-	MMKIT_MUTEX_UNLOCK(&map->mutex);
+	mmk__map_let_go(map);
 	return err;
 }
 
@@ -220,12 +213,20 @@ MMK_PRIVATE bool
 mmk__map_next_shared(struct mmk_map *map, mmk_va *va, mmk_va end_va,
     struct mmk_oref *oref_out, uint64_t *nr_pages_out)
 {
-	struct mmk_entry *entry;
+	struct mmk_entry *entry, seen;
 
-	MMKIT_MUTEX_LOCK(&map->mutex);
+	mmk__map_lock(map);
 	while ((entry = mmk__map_first(map, *va, end_va)) != NULL) {
 		mmk_va from = mmk_max(entry->start_va, *va);
 
+		if (!mmk__entry_see(entry, from, &seen)) {
+			*va = from + MMK_PAGE_BYTES; /* a hole in a sub-map */
+			if (*va < end_va)
+				continue;
+			entry = NULL;
+			break;
+		}
+		entry = &seen;
 		*va = mmk_min(entry->end_va, end_va);
 		if ((entry->flags & MMK_ENTRY_PRIVATE) == 0) {
 			oref_out->object = entry->lower.object;
@@ -240,7 +241,7 @@ mmk__map_next_shared(struct mmk_map *map, mmk_va *va, mmk_va end_va,
 			break;
 		}
 	}
-	MMKIT_MUTEX_UNLOCK(&map->mutex);
+	mmk__map_let_go(map);
 	return entry != NULL;
 }
 
@@ -286,24 +287,24 @@ mmk__entry_is_resident(const struct mmk_entry *entry, mmk_va va)
 		anon = mmk__entry_anon(entry, &entry->lower, va);
 	if (anon != NULL)
 		return anon->frame != NULL;
-	return mmk_object_names_frames(entry->lower.object) &&
+	return entry->map->inside == NULL && mmk_object_names_frames(entry->lower.object) &&
 	    mmk_pmap_query(&entry->map->pmap, va, &t);
 }
 
 MMK_API bool
 mmk_map_is_resident(struct mmk_map *map, mmk_va va)
 {
-	struct mmk_entry *entry;
+	struct mmk_entry *entry, seen;
 	bool is_resident = false;
 
-	MMKIT_MUTEX_LOCK(&map->mutex);
+	mmk__map_lock(map);
 	entry = mmk_map_lookup(map, va);
-	if (entry != NULL) {
+	if (entry != NULL && mmk__entry_see(entry, mmk_page_floor(va), &seen)) {
 		MMKIT_LOCK(&map->vm->lock);
-		is_resident = mmk__entry_is_resident(entry, va);
+		is_resident = mmk__entry_is_resident(&seen, va);
 		MMKIT_UNLOCK(&map->vm->lock);
 	}
-	MMKIT_MUTEX_UNLOCK(&map->mutex);
+	mmk__map_let_go(map);
 	return is_resident;
 }
 #endif /* MMKIT_IMPLEMENTATION */

@@ -89,6 +89,9 @@ mmk_vm_init(struct mmk_vm *vm, struct mmk_phys *phys,
 	    sizeof(struct mmk_object));
 	mmk__vm_pool_init(vm, &vm->entry_pool, "entry",
 	    sizeof(struct mmk_entry));
+	mmk__vm_pool_init(vm, &vm->submap_pool, "sub-map",
+	    sizeof(struct mmk_submap));
+	MMKIT_MUTEX_INIT(&vm->submap_mutex, "submaps", MMK_RANK_SUBMAP);
 	vm->map_nodes.alloc = mmk__vm_node_alloc;
 	vm->map_nodes.free = mmk__vm_node_free;
 	vm->map_nodes.ctx = &vm->node_pool;
@@ -101,6 +104,7 @@ mmk_vm_init(struct mmk_vm *vm, struct mmk_phys *phys,
 MMK_API void
 mmk_vm_drain(struct mmk_vm *vm)
 {
+	mmk_pool_drain(&vm->submap_pool);
 	mmk_pool_drain(&vm->entry_pool);
 	mmk_pool_drain(&vm->object_pool);
 	mmk_pool_drain(&vm->amap_pool);
@@ -119,6 +123,7 @@ mmk_vm_fini(struct mmk_vm *vm)
 		mmk_object_unref(vm->zero_object);
 	MMK_ASSERT(mmk_list_is_empty(&vm->maps));
 	MMK_ASSERT(mmk_list_is_empty(&vm->objects));
+	mmk_pool_fini(&vm->submap_pool);
 	mmk_pool_fini(&vm->entry_pool);
 	mmk_pool_fini(&vm->object_pool);
 	mmk_pool_fini(&vm->amap_pool);

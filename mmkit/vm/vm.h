@@ -87,6 +87,8 @@ struct mmk_vm {
 	struct mmk_pool amap_pool;
 	struct mmk_pool object_pool;
 	struct mmk_pool entry_pool;
+	struct mmk_pool submap_pool;
+	MMKIT_MUTEX_T submap_mutex;        /* of all sub-maps: vm/submap.h */
 	MMKIT_LOCK_T lock;
 	struct mmk_object *zero_object;    /* [V] what private memory shows, or NULL */
 	struct mmk_list maps;              /* [V] every map */
