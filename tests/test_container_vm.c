@@ -3,7 +3,7 @@
  * tests/test_container_vm.c: containers shown in address spaces. On both table
  * formats; each scenario ends with the audits of vm_end() and of physmem.
  */
-#include "vm_fixture.h"
+#include "submap_fixture.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -119,6 +119,20 @@ show(unsigned i, struct mmk_container *x, unsigned flags)
 	mmk_object_unref(object);
 }
 
+/* The same at the same address, through a sub-map. */
+static void
+show_in_submap(unsigned i, struct mmk_container *x)
+{
+	struct mmk_object *object = NULL, *submap = new_submap(8);
+
+	cr_assert_eq(mmk_container_object_create(&t.vm, x, 0, 4, &object),
+	    MMK_OK);
+	put_inside(submap, 3, 4, RW, object, 0);
+	mount(i, VA, 4, RW, submap, 3);
+	mmk_object_unref(object);
+	mmk_object_unref(submap);
+}
+
 static void
 gone(struct mmk_container *x)
 {
@@ -207,10 +221,11 @@ x3_body(void)
 	cr_assert_eq(mmk_control_split(&p.root, &child, 16), MMK_OK);
 	x = four_pages(&child);
 	show(0, x, MMK_MAP_SHARED);
-	show(1, x, MMK_MAP_SHARED);
+	show_in_submap(1, x);
 	cr_assert_eq(vm_get(0, VA), 10);
 	vm_put(1, VA, 44);
 	cr_assert_eq(vm_get(0, VA), 44);
+	cr_assert_eq(vm_pa(0, VA), vm_pa(1, VA));
 	cr_assert_eq(mmk_control_destroy(&child), MMK_OK);
 	for (unsigned i = 0; i < 2; i++) {
 		cr_assert_eq(vm_pa(i, VA), UINT64_MAX);

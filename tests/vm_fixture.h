@@ -94,6 +94,7 @@ vm_no_lock_is_held(void)
 		cr_assert(!t.is_live[i] ||
 		    !(sim_lock_is_held(&t.spaces[i].map.mutex) ||
 		        sim_lock_is_held(&t.spaces[i].mutex)));
+	cr_assert(!sim_lock_is_held(&t.vm.submap_mutex));
 	cr_assert(!sim_lock_is_held(&t.vm.lock));
 }
 
@@ -229,7 +230,7 @@ vm_end(void)
 {
 	struct mmk_pool *pools[] = { &t.vm.node_pool, &t.vm.slots_pool,
 		&t.vm.anon_pool, &t.vm.amap_pool, &t.vm.object_pool,
-		&t.vm.entry_pool };
+		&t.vm.entry_pool, &t.vm.submap_pool };
 
 	cr_assert(mmk_check(&t.vm));
 	for (unsigned i = 0; i < VM_SPACES; i++)
