@@ -47,8 +47,7 @@ struct mmk__audit {
 	uint64_t nr_tables;
 };
 
-/* The translation at va is one that the entry's layers explain. Calls itself
- * once, for what a sub-map shows there. */
+/* The translation at va is one that the entry's layers explain. */
 MMK_PRIVATE bool
 mmk__check_translation(const struct mmk_entry *entry,
     const struct mmk_translation *t)
@@ -57,11 +56,7 @@ mmk__check_translation(const struct mmk_entry *entry,
 	bool is_private = (entry->flags & MMK_ENTRY_PRIVATE) != 0;
 	bool may_write = (t->flags & MMK_PROT_WRITE) != 0;
 	struct mmk_anon *anon = mmk__entry_anon(entry, &entry->upper, t->va);
-	struct mmk_entry seen;
 
-	if (mmk_object_is_submap(entry->lower.object))
-		return mmk__entry_see(entry, t->va, &seen) &&
-		    mmk__check_translation(&seen, t);
 	if ((t->flags & MMK_PROT_WRITE) != 0 &&
 	    (entry->prot & MMK_PROT_WRITE) == 0)
 		return false;
@@ -97,6 +92,7 @@ mmk__check_entry(const struct mmk_map *map, const struct mmk_entry *entry,
     const struct mmk_range *range)
 {
 	struct mmk_translation t;
+	struct mmk_entry seen;
 	mmk_va va = entry->start_va;
 
 	if (entry->map != map || entry->start_va != range->start ||
@@ -117,7 +113,8 @@ mmk__check_entry(const struct mmk_map *map, const struct mmk_entry *entry,
 	for (; mmk_pmap_next((struct mmk_pmap *)(uintptr_t)&map->pmap, va,
 		 entry->end_va, &t);
 	     va = t.va + MMK_PAGE_BYTES)
-		if (!mmk__check_translation(entry, &t))
+		if (!mmk__entry_see(entry, t.va, &seen) ||
+		    !mmk__check_translation(&seen, &t))
 			return false;
 	return true;
 }

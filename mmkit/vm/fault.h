@@ -70,6 +70,7 @@ MMK_END_DECLS
 enum mmk__fault_todo {
 	MMK__FAULT_DONE,    /* nothing: `err` is the answer */
 	MMK__FAULT_AGAIN,   /* look again at once */
+	MMK__FAULT_INSIDE,  /* the entry shows a sub-map: look into it */
 	MMK__FAULT_UNMAP,   /* what is translated at va is not what should be */
 	MMK__FAULT_WAIT,    /* for `anon`, which is busy */
 	MMK__FAULT_PAGE_IN, /* `anon` into `frame` */
@@ -602,36 +603,6 @@ mmk__fault_wait(struct mmk__fault *fault)
 #endif
 }
 
-MMK_PRIVATE enum mmk_err mmk__fault_case(struct mmk__fault *fault);
-
-/*
- * Case S. The sub-maps are held from the look into them until what was found is
- * entered: who changes one takes it away again. Calls mmk__fault_case, which
- * does not come here again: no sub-map is left to look into.
- */
-MMK_PRIVATE MMK_NOINLINE enum mmk_err
-mmk__fault_inside(struct mmk__fault *fault)
-{
-	enum mmk_err err = MMK_ERR_NOENT;
-	struct mmk_entry seen;
-
-	MMKIT_MUTEX_LOCK(&fault->vm->submap_mutex);
-	fault->is_inside = true;
-	if (mmk__entry_see(fault->entry, fault->va, &seen)) {
-		fault->entry = &seen;
-		err = (seen.prot & fault->access) != 0 ? mmk__fault_case(fault)
-		                                       : MMK_ERR_ACCESS;
-	}
-	if (fault->todo == MMK__FAULT_UNMAP)
-		mmk__map_narrow(fault->map, fault->va,
-		    fault->va + MMK_PAGE_BYTES, MMK_PROT_NONE);
-	if (fault->is_inside)
-		MMKIT_MUTEX_UNLOCK(&fault->vm->submap_mutex);
-	fault->is_inside = false;
-	fault->entry = NULL;
-	return err;
-}
-
 /* Which case is it? The mutex is held. */
 MMK_PRIVATE enum mmk_err
 mmk__fault_case(struct mmk__fault *fault)
@@ -660,7 +631,7 @@ mmk__fault_case(struct mmk__fault *fault)
 	if (!is_pager)
 		return err;
 	if (mmk_object_is_submap(entry->lower.object))
-		return mmk__fault_inside(fault);
+		return mmk__fault_leave(fault, MMK__FAULT_INSIDE);
 	return entry->lower.object->ops->grant != NULL
 	    ? mmk__fault_grant(fault)
 	    : mmk__fault_pager(fault);
@@ -697,6 +668,26 @@ mmk__fault_grow(struct mmk__fault *fault)
 	return MMK_OK;
 }
 
+/*
+ * Case S: what the sub-map shows at va takes the place of the entry. It is held
+ * until what is found there has been entered: who changes it after that takes
+ * the translation away again.
+ */
+MMK_PRIVATE MMK_NOINLINE enum mmk_err
+mmk__fault_inside(struct mmk__fault *fault)
+{
+	struct mmk_entry *seen = mmk__submap_seen(fault->entry->lower.object);
+
+	MMKIT_MUTEX_LOCK(&fault->vm->submap_mutex);
+	fault->is_inside = true;
+	fault->todo = MMK__FAULT_DONE;
+	if (!mmk__entry_see(fault->entry, fault->va, seen))
+		return MMK_ERR_NOENT;
+	fault->entry = seen;
+	return (fault->entry->prot & fault->access) != 0 ? MMK_OK
+	                                                 : MMK_ERR_ACCESS;
+}
+
 /* One look at the map, under the mutex. */
 MMK_PRIVATE enum mmk_err
 mmk__fault_look(struct mmk__fault *fault)
@@ -715,10 +706,17 @@ mmk__fault_look(struct mmk__fault *fault)
 	}
 	if (err == MMK_OK && (fault->entry->prot & fault->access) == 0)
 		err = MMK_ERR_ACCESS;
-	if (err == MMK_OK)
+	while (err == MMK_OK) {
 		err = mmk__fault_case(fault);
-	if (fault->todo == MMK__FAULT_UNMAP && fault->entry != NULL)
+		if (fault->todo != MMK__FAULT_INSIDE)
+			break;
+		err = mmk__fault_inside(fault);
+	}
+	if (fault->todo == MMK__FAULT_UNMAP)
 		mmk__map_forget(map, fault->va, fault->va + MMK_PAGE_BYTES);
+	if (fault->is_inside)
+		MMKIT_MUTEX_UNLOCK(&map->vm->submap_mutex);
+	fault->is_inside = false;
 	return err;
 }
 
@@ -743,6 +741,7 @@ mmk__fault_finish(struct mmk__fault *fault)
 	case MMK__FAULT_GET:
 		return mmk__fault_end_get(fault);
 	case MMK__FAULT_DONE:
+	case MMK__FAULT_INSIDE:
 	case MMK__FAULT_AGAIN:
 	case MMK__FAULT_WAIT:
 		break;

@@ -48,9 +48,10 @@ MMK_BEGIN_DECLS
 /* So many sub-maps, one in the other, a fault may pass through. */
 #define MMK_SUBMAP_DEPTH_MAX 4u
 
-/* Guards: see struct mmk_map */
+/* Guards: [S] vm->submap_mutex; and see struct mmk_map */
 struct mmk_submap {
 	struct mmk_map map;
+	struct mmk_entry seen; /* [S] what a fault found in it: stacks are small */
 };
 
 MMK_DATA const struct mmk_pager_ops mmk_submap_pager;
@@ -249,6 +250,12 @@ mmk__submap_inside(void)
 }
 
 /* ---- as an object -------------------------------------------------------- */
+
+MMK_PRIVATE struct mmk_entry *
+mmk__submap_seen(struct mmk_object *object)
+{
+	return &((struct mmk_submap *)object->ctx)->seen;
+}
 
 MMK_PRIVATE struct mmk_map *
 mmk__submap_of(struct mmk_object *object)
