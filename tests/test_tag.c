@@ -85,6 +85,12 @@ go(unsigned cpu, unsigned i)
 		mmk_pmap_activate(&pmaps[i], cpu);
 }
 
+static bool
+has_tags(void)
+{
+	return sys.shape.tag_bits > 0;
+}
+
 static mmk_va
 va_of(unsigned place)
 {
@@ -281,6 +287,52 @@ spared_body(void)
 Test(tag, who_is_elsewhere_is_not_asked_and_finds_out)
 {
 	both(spared_body, 4);
+}
+
+/*
+ * CPU 1 idles while CPU 0 changes the space, tables included: it has nothing,
+ * reaches nothing, and is not asked; if it had stayed it would have been, each
+ * time.
+ */
+static void
+idle_body(void)
+{
+	bool is_broadcast = mmk_pt_is_broadcast(&sys.shape);
+	const unsigned nr = 10;
+	uint64_t nr_before, word;
+
+	make(0);
+	go(0, 0);
+	for (unsigned stays = 0; stays < 2; stays++) {
+		go(1, 0);
+		cr_assert_eq(put(0, 0, 1), MMK_OK);
+		look(1);
+		if (!stays)
+			go(1, NOBODY);
+		cr_assert(stays || has_tags() ||
+		    sim_tlb_count(1) + sim_upper_count(1) == 0);
+		sim_set_cpu(0);
+		nr_before = sys.nr_shootdowns;
+		for (unsigned i = 0; i < nr; i++) {
+			cr_assert(stays ||
+			    sim_load(1, va_of(0), &word, 8) != 0);
+			take(0, 0, i % 2 == 0);
+			cr_assert_eq(pmaps[0].nr_tables, 1);
+			cr_assert_eq(put(0, 0, i + 2), MMK_OK);
+		}
+		cr_assert_eq(sys.nr_shootdowns - nr_before,
+		    is_broadcast || !stays ? 0 : nr);
+		if (!stays)
+			go(1, 0);
+		look(1);
+		take(0, 0, false);
+	}
+}
+
+Test(tag, a_cpu_that_idles_is_not_asked_with_tags_or_without)
+{
+	both(idle_body, 0);
+	both(idle_body, 4);
 }
 
 static void

@@ -16,6 +16,12 @@
  *         A gather lives on its user's stack and allocates nothing. Pages that
  *         were never cached by any CPU (pmap->cpus empty) need no flush.
  *
+ *         A CPU that idles, or runs a thread of the kernel, deactivates the
+ *         pmap: it is asked nothing then, with tags or without, and pays one
+ *         load of the root when it comes back. To stay lazily, with the root
+ *         still loaded, would save that load only: it walks ahead of programs,
+ *         and would have to be asked before each table is freed.
+ *
  *         Until it is finished the range may still be reached through stale
  *         entries: whoever serializes the range (the map's lock) enters
  *         nothing there. Page operations of other CPUs wait for it: what it
