@@ -100,7 +100,7 @@ struct mmk__best_around {
 MMK_PRIVATE struct mmk_treap_node *
 mmk__best_node(const struct mmk_btree_best *best, void *value)
 {
-	return (struct mmk_treap_node *)((unsigned char *)value +
+	return (struct mmk_treap_node *)(void *)((unsigned char *)value +
 	    best->node_offset);
 }
 
