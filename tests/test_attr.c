@@ -143,6 +143,25 @@ TEST_LARGE(attributes_of_pages_are_those_of_what_they_are_joined_to)
 	mmk_frame_unref(&phys, block);
 }
 
+/* Half a table: where the CPU has the contiguous bit, in groups. */
+TEST_LARGE(attributes_of_a_group_are_those_of_its_pages)
+{
+	struct mmk_frame *block = new_frame(BLOCK_ORDER);
+	mmk_pa pa = pa_of(block);
+
+	for (EVERY_SET(flags)) {
+		enter_run(0, BVA, pa, NR / 2, flags);
+		for (unsigned i = 0; i < NR / 2; i += 17)
+			check_is(0, BVA + i * PAGE, flags);
+		remove_now(0, BVA + 9 * PAGE, BVA + 10 * PAGE);
+		for (unsigned i = 0; i < NR / 2; i += i < 12 ? 1 : 61)
+			if (i != 9)
+				check_is(0, BVA + i * PAGE, flags);
+		remove_now(0, BVA, BVA + LARGE);
+	}
+	mmk_frame_unref(&phys, block);
+}
+
 /* Each one alone is in the way. */
 TEST_LARGE(pages_of_other_attributes_are_not_joined)
 {

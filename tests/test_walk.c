@@ -317,7 +317,8 @@ boot_high(void)
 static struct sim_walk
 walk_high(const struct sim_mmu *mmu, uint64_t va)
 {
-	struct sim_walk_request request = { HIGH, va, SIM_READ, true, true };
+	struct sim_walk_request request = { .root_pa = HIGH, .va = va,
+		.access = SIM_READ, .is_user = true, .is_probe = true };
 	struct sim_walk found;
 
 	sim_walk_aarch64(mmu, &request, &found);
@@ -330,7 +331,9 @@ walk_high(const struct sim_mmu *mmu, uint64_t va)
 
 Test(sim_aarch64, lpa2_walks_five_levels_with_a_granule_of_4k)
 {
-	struct sim_mmu mmu = { 5, 12, 52, 52, true, true };
+	struct sim_mmu mmu = { .nr_levels = 5, .page_shift = 12,
+		.va_bits = 52, .pa_bits = 52, .hardware_ad = true,
+		.has_ds = true };
 	uint64_t va = UINT64_C(0xdcba987654321);
 	struct sim_walk found;
 
@@ -363,7 +366,9 @@ Test(sim_aarch64, lpa2_walks_five_levels_with_a_granule_of_4k)
 
 Test(sim_aarch64, lpa2_has_32_entries_at_the_top_with_a_granule_of_16k)
 {
-	struct sim_mmu mmu = { 4, 14, 52, 52, true, true };
+	struct sim_mmu mmu = { .nr_levels = 4, .page_shift = 14,
+		.va_bits = 52, .pa_bits = 52, .hardware_ad = true,
+		.has_ds = true };
 	uint64_t va = UINT64_C(0xfffffffffffff);
 	struct sim_walk found;
 
@@ -387,7 +392,8 @@ Test(sim_aarch64, lpa2_has_32_entries_at_the_top_with_a_granule_of_16k)
 /* FEAT_LVA and FEAT_LPA: bits 51..48 (here 0xa) in 15..12. */
 Test(sim_aarch64, lva_has_1024_entries_at_the_top_with_a_granule_of_64k)
 {
-	struct sim_mmu mmu = { 3, 16, 52, 52, true, false };
+	struct sim_mmu mmu = { .nr_levels = 3, .page_shift = 16,
+		.va_bits = 52, .pa_bits = 52, .hardware_ad = true };
 	uint64_t va = UINT64_C(0xfffffffffffff);
 	uint64_t high = UINT64_C(0x400000000000) | 0xa000;
 	struct sim_walk found;
@@ -414,7 +420,9 @@ Test(sim_aarch64, lva_has_1024_entries_at_the_top_with_a_granule_of_64k)
 /* A machine may have the format and not the width. */
 Test(sim_aarch64, lpa2_faults_on_addresses_wider_than_the_machines)
 {
-	struct sim_mmu mmu = { 5, 12, 52, 48, true, true };
+	struct sim_mmu mmu = { .nr_levels = 5, .page_shift = 12,
+		.va_bits = 52, .pa_bits = 48, .hardware_ad = true,
+		.has_ds = true };
 
 	boot_high();
 	set(HIGH, UINT64_C(0x100) | V);

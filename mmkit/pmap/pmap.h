@@ -639,6 +639,12 @@ mmk_pmap_deactivate(struct mmk_pmap *pmap, unsigned cpu)
 {
 	MMK_ASSERT(cpu < MMKIT_CPU_MAX);
 	mmk_pt_activate(NULL);
+	/* Leaving a space does not reach what is good in all. */
+	if (MMKIT_ATOMIC_LOAD(&pmap->has_global) != 0) {
+		(void)MMKIT_ATOMIC_ADD(&pmap->sys->nr_flushes, (uint64_t)1);
+		mmk_pt_invalidate(pmap, (mmk_va)0,
+		    mmk_pt_va_limit(&pmap->sys->shape));
+	}
 	(void)MMKIT_ATOMIC_AND(&pmap->cpus.words[cpu / 64],
 	    ~((uint64_t)1 << cpu % 64));
 }

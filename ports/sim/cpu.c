@@ -98,12 +98,12 @@ forget_all(struct cpu *self)
 	sim_tlb_remove_all(&self->upper);
 }
 
-/* Of one space. locks: tlb.mutex. */
+/* Of one space, which does not reach what is good in all. locks: tlb.mutex. */
 static void
 forget_space(struct cpu *self, uint64_t space)
 {
-	sim_tlb_remove_range(&self->tlb, space, 0, UINT64_MAX);
-	sim_tlb_remove_range(&self->upper, space, 0, UINT64_MAX);
+	sim_tlb_remove_space(&self->tlb, space);
+	sim_tlb_remove_space(&self->upper, space);
 }
 
 /*

@@ -316,25 +316,26 @@ sim_tlb_remove(struct sim_tlb *tlb, struct sim_tlb_entry *entry)
 }
 
 static bool
-is_in_range(const struct sim_tlb_entry *entry, uint64_t space,
-    uint64_t start_va, uint64_t last_va)
+is_in_range(const struct sim_tlb_entry *entry, uint64_t start_va,
+    uint64_t last_va)
 {
 	uint64_t inside = ((uint64_t)1 << entry->page_shift) - 1;
 
-	return (entry->space == space || entry->space == SIM_ALL_SPACES) &&
-	    entry->va <= last_va && (entry->va | inside) >= start_va;
+	return entry->va <= last_va && (entry->va | inside) >= start_va;
 }
 
+/* Of two spaces, which may be the same one. */
 static void
-scan_and_remove(struct sim_tlb *tlb, uint64_t space, uint64_t start_va,
-    uint64_t last_va)
+scan_and_remove(struct sim_tlb *tlb, uint64_t space, uint64_t other,
+    uint64_t start_va, uint64_t last_va)
 {
 	for (size_t i = 0; i < tlb->nr_buckets; i++) {
 		struct sim_tlb_entry *entry = tlb->buckets[i], *after;
 
 		for (; entry != NULL; entry = after) {
 			after = entry->next;
-			if (is_in_range(entry, space, start_va, last_va))
+			if ((entry->space == space || entry->space == other) &&
+			    is_in_range(entry, start_va, last_va))
 				sim_tlb_remove(tlb, entry);
 		}
 	}
@@ -350,7 +351,7 @@ sim_tlb_remove_range(struct sim_tlb *tlb, uint64_t space, uint64_t start_va,
 	if (tlb->nr_entries == 0)
 		return;
 	if (nr_more >= tlb->nr_buckets) {
-		scan_and_remove(tlb, space, start_va, last_va);
+		scan_and_remove(tlb, space, SIM_ALL_SPACES, start_va, last_va);
 		return;
 	}
 	for (;; va += SIM_GRAIN_BYTES) {
@@ -361,6 +362,12 @@ sim_tlb_remove_range(struct sim_tlb *tlb, uint64_t space, uint64_t start_va,
 		if (last_va - va < SIM_GRAIN_BYTES)
 			return;
 	}
+}
+
+void
+sim_tlb_remove_space(struct sim_tlb *tlb, uint64_t space)
+{
+	scan_and_remove(tlb, space, space, 0, UINT64_MAX);
 }
 
 void
