@@ -50,7 +50,7 @@
 #define NR_BLOCKS (1 << (MMKIT_PAGE_SHIFT - 3))
 #define NR_DEVICE_BLOCKS (1 << (30 - BLOCK_SHIFT))
 
-#define MAIR 0x04ff /* MMK_AARCH64_MAIR */
+#define MAIR 0x0000f044bb4404ff /* MMK_AARCH64_MAIR */
 /* 48 bits in each half; walks cached, inner shareable. */
 #define TCR (16 | (1 << 8) | (1 << 10) | (3 << 12) | \
     (16 << 16) | (1 << 24) | (1 << 26) | (3 << 28) | TCR_TG)
@@ -99,7 +99,7 @@ any_cpu:
 at_el1:
 	msr spsel, #1
 	msr cpacr_el1, xzr /* floating point traps */
-	mov x0, #MAIR
+	ldr x0, =MAIR
 	msr mair_el1, x0
 	bl find_tcr
 	msr tcr_el1, x22

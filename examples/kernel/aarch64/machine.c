@@ -85,7 +85,7 @@ static void
 find_shape(void)
 {
 	static const uint8_t pa_bits[] = { 32, 36, 40, 42, 44, 48, 52, 52 };
-	uint64_t tcr;
+	uint64_t tcr, mair;
 	bool is_wide;
 
 	__asm__ volatile("mrs %0, tcr_el1" : "=r"(tcr));
@@ -106,6 +106,10 @@ find_shape(void)
 	shape.tag_bits = (tcr >> 36 & 1) != 0 ? 16 : 8;
 	if ((tcr & TCR_OF_SHAPE) != mmk_aarch64_tcr(&shape))
 		kernel_panic("TCR_EL1 is not what the shape wants");
+	__asm__ volatile("mrs %0, mair_el1" : "=r"(mair));
+	if (mair != MMK_AARCH64_MAIR)
+		kernel_panic("MAIR_EL1 is not what the port wants");
+	shape.features |= MMK_PT_TYPES;
 }
 
 void

@@ -63,7 +63,7 @@ pvh_start:
 	call enable_paging
 	ljmp $8, $start64
 
-/* Long mode, with write protection in the kernel and no-execute. */
+/* Long mode, with write protection in the kernel, no-execute and memory types. */
 enable_paging:
 	movl %cr4, %eax
 	orl boot_cr4, %eax
@@ -73,6 +73,10 @@ enable_paging:
 	movl $0xc0000080, %ecx
 	rdmsr
 	orl $0x900, %eax /* LME, NXE */
+	wrmsr
+	movl $0x277, %ecx /* IA32_PAT: MMK_X86_64_PAT */
+	movl $0x00070406, %eax
+	movl $0x00010406, %edx
 	wrmsr
 	movl %cr0, %eax
 	orl $0x80010000, %eax /* PG, WP */

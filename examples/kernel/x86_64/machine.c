@@ -112,10 +112,16 @@ arch_memory(struct mmk_phys_span *ram, size_t max,
 const struct mmk_pt_shape *
 arch_shape(void)
 {
-	static const struct mmk_pt_shape shape = MMK_X86_64_SHAPE;
-	static const struct mmk_pt_shape la57 = MMK_X86_64_SHAPE_LA57;
+	static struct mmk_pt_shape four = MMK_X86_64_SHAPE;
+	static struct mmk_pt_shape five = MMK_X86_64_SHAPE_LA57;
+	struct mmk_pt_shape *shape = has_five_levels() ? &five : &four;
+	uint32_t pat_low, pat_high;
 
-	return has_five_levels() ? &la57 : &shape;
+	__asm__ volatile("rdmsr" : "=a"(pat_low), "=d"(pat_high) : "c"(0x277));
+	if (((uint64_t)pat_high << 32 | pat_low) != MMK_X86_64_PAT)
+		kernel_panic("IA32_PAT is not what the port wants");
+	shape->features |= MMK_PT_TYPES;
+	return shape;
 }
 
 /* The upper half of the top table is the kernel's, the same for all. */
