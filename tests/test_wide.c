@@ -25,7 +25,10 @@
 static mmk_va
 va_limit(void)
 {
-	return mmk_pt_va_limit(&sys.shape);
+	mmk_va end_va = (mmk_va)1 << (sys.shape.va_bits - (is_arm() ? 0 : 1));
+
+	cr_assert_eq(mmk_pt_va_limit(&sys.shape), end_va);
+	return end_va;
 }
 
 static mmk_pa
