@@ -74,11 +74,31 @@ void *arch_stack_init(void *stack_top, void (*entry)(void));
 /* A pmap was made: the kernel's own half, if it has one, goes in. */
 void arch_pmap_created(struct mmk_pmap *pmap);
 
+/* ---- the kernel's own tables ------------------------------------------------ */
+
+struct arch_image {
+	uint64_t start_pa, end_pa; /* all of it, boot.S's tables too */
+	/* Text, constants, and the rest, each from the start of a page. */
+	uint64_t text_va, rodata_va, data_va, end_va;
+	uint64_t offset;           /* of these addresses from physical ones */
+	uint64_t direct_bytes;     /* as much is mapped at DIRECT_VA */
+	uint64_t window_va, window_end_va; /* if linked elsewhere: mapped there */
+	unsigned nr_levels, va_bits;       /* of the tables for them */
+};
+const struct arch_image *arch_image(void);
+uint64_t arch_boot_root(void);
+/* This CPU has these from now on, and others from their beginning. */
+void arch_use_kernel_root(uint64_t root_pa);
+
 /* ---- memory that may not be there ------------------------------------------ */
 
 /* One access in kernel mode; false: it faulted, and nothing happened. */
 bool arch_try_load(uint64_t va, uint64_t *word_out);
 bool arch_try_store(uint64_t va, uint64_t word);
+/* What is there, if it can be executed, is a return. */
+bool arch_try_call(uint64_t va);
+/* Such a one, and no more. */
+extern const char arch_return[];
 
 /* The kernel may, or may not, reach what belongs to user mode. Until it first
  * says so, it may not. */

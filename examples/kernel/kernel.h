@@ -9,6 +9,7 @@
  *   elf.c      the one program there is, from its image to an address space
  *   selftest.c mmkit's own test of this kernel's port
  *   bench.c    instructions an operation
+ *   image.c    the kernel's own half: what is written is not executed
  *   show.c     address spaces for a debugger to look at
  *   torture.c  CPUs that read through translations while another changes them
  *   print.c    the console
@@ -112,6 +113,13 @@ bool torture_mends(uint64_t va, unsigned access);
 /* ---- bench.c --------------------------------------------------------------------- */
 
 void bench_run(void);
+
+/* ---- image.c --------------------------------------------------------------------- */
+
+/* pre: frames can be had; no other CPU has begun, and no pmap is there. */
+void image_protect(void);
+/* On each CPU: panics if it is not so. */
+void image_check(unsigned cpu);
 
 /* ---- show.c ---------------------------------------------------------------------- */
 

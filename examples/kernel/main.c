@@ -64,6 +64,9 @@ memory_init(void)
 	config.nr_spans = arch_memory(ram, SPANS_MAX, reserved,
 	    &config.nr_reserved);
 	CHECK(mmk_phys_init(&kernel_phys, &config) == MMK_OK);
+	if (!is_asked("fault=wx"))
+		image_protect();
+	mmk_phys_drain(&kernel_phys);
 	mmk_phys_stats_read(&kernel_phys, &stats);
 	nr_free_at_first = stats.nr_free_pages;
 	CHECK(mmk_pmap_sys_init(&kernel_pmaps, &kernel_phys, arch_shape()) ==
@@ -101,6 +104,7 @@ cpu_life(unsigned cpu)
 	cpus_meet();
 	if (cpu == 0)
 		kprintf("kernel: CPUs: %u run: ok\n", arch_cpu_count());
+	image_check(cpu);
 	if (is_asked("show"))
 		show_run(cpu, init_image, (size_t)(init_image_end - init_image));
 	if (cpu == 0 && is_asked("bench"))

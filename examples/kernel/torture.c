@@ -66,7 +66,8 @@ torture_mends(uint64_t va, unsigned access)
 {
 	const struct mmk_pt_shape *shape = &kernel_pmaps.shape;
 
-	if (!t.is_running || (shape->hw_accessed && shape->hw_modified))
+	if (!t.is_running || va >= mmk_pt_va_limit(shape) ||
+	    (shape->hw_accessed && shape->hw_modified))
 		return false;
 	return mmk_pmap_emulate(&t.pmap, va, access);
 }

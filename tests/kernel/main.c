@@ -52,6 +52,7 @@ memory_init(void)
 	config.nr_spans = arch_memory(ram, SPANS_MAX, reserved,
 	    &config.nr_reserved);
 	CHECK(mmk_phys_init(&kernel_phys, &config) == MMK_OK);
+	image_protect();
 }
 
 void

@@ -22,10 +22,8 @@
 #ifdef __x86_64__
 #include "examples/kernel/x86_64/cpu.h"
 #define FETCH_STEP ((uint64_t)1 << 8) /* RFLAGS.TF */
-#define KERNEL_FIRST 256u /* entry of the top table */
 #else
 #define FETCH_STEP ((uint64_t)1 << 21) /* SPSR.SS */
-#define KERNEL_FIRST 0u
 #endif
 
 #define NOWHERE UINT64_C(0x5555555555555555) /* canonical in no shape */
@@ -66,17 +64,14 @@ zeros(unsigned order)
 	return frame;
 }
 
-/* The kernel's half begins as far below the end of all as a pmap reaches up. */
 static unsigned
 index_at(uint64_t va, unsigned level)
 {
-	const struct mmk_pt_shape *shape = arch_shape();
-	uint64_t end_va = mmk_pt_va_limit(shape);
-	unsigned shift = shape->page_shift + level * (shape->page_shift - 3u);
-	unsigned first = level + 1u < shape->nr_levels ? 0 : KERNEL_FIRST;
+	unsigned page_shift = arch_shape()->page_shift;
 
-	return first +
-	    (unsigned)((va & (end_va - 1)) >> shift & (PAGE / 8 - 1));
+	va &= ((uint64_t)1 << arch_image()->va_bits) - 1;
+	return (unsigned)(va >> (page_shift + level * (page_shift - 3)) &
+	    (PAGE / 8 - 1));
 }
 
 /* A page for user mode, in the kernel's half. */
@@ -87,7 +82,7 @@ map_page(uint64_t va, unsigned prot)
 	struct mmk_frame *page = zeros(0);
 	uint64_t *table = kernel_root();
 
-	for (unsigned level = shape->nr_levels - 1u; level > 0; level--) {
+	for (unsigned level = arch_image()->nr_levels - 1u; level > 0; level--) {
 		uint64_t *slot = &table[index_at(va, level)];
 
 		if (!mmk_pt_is_present(shape, level, *slot))
@@ -105,13 +100,16 @@ map_page(uint64_t va, unsigned prot)
 void
 user_init(void)
 {
-	const struct mmk_pt_shape *shape = arch_shape();
-	unsigned top = shape->nr_levels - 1u;
+	unsigned page_shift = arch_shape()->page_shift;
+	unsigned top = arch_image()->nr_levels - 1u;
 	char *code;
 
-	user.code_va = 0 - mmk_pt_va_limit(shape) +
-	    ((uint64_t)1 << (shape->page_shift +
-	         top * (shape->page_shift - 3u)));
+#ifdef __x86_64__
+	user.code_va = 0 - ((uint64_t)1 << (arch_image()->va_bits - 1));
+#else
+	user.code_va = DIRECT_VA;
+#endif
+	user.code_va += (uint64_t)1 << (page_shift + top * (page_shift - 3));
 	code = map_page(user.code_va, MMK_PROT_READ | MMK_PROT_EXEC);
 	memcpy(code, stub_begin, (size_t)(stub_end - stub_begin));
 	for (unsigned cpu = 0; cpu < arch_cpu_count(); cpu++) {

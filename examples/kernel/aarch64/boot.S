@@ -5,7 +5,8 @@
  * WHAT    A CPU comes here at EL2 or EL1, the MMU off: the first one with the
  *         device tree in x0, the others (PSCI) with their number. The tables
  *         map [0, what the blocks reach) at DIRECT_VA: below 1 GiB devices,
- *         above it memory, for the kernel only. While the MMU comes on, the
+ *         above it memory, for the kernel only, with all rights (../image.c has
+ *         other tables once C runs). While the MMU comes on, the
  *         same tables serve for TTBR0 too: there everything is where it is.
  *
  *         granule   root  ->  middle  ->  blocks
@@ -210,6 +211,42 @@ make_tables:
 	add x2, x2, #1
 	cmp x2, #NR_BLOCKS
 	b.lo 1b
+	ret
+
+/* aarch64_use_root(root_pa): TTBR1 leads to other tables. Meanwhile this runs where
+ * it is in physical memory, by TTBR0: never two translations of one address. */
+	.globl aarch64_use_root
+aarch64_use_root:
+	mov x2, #0xffff000000000000 /* DIRECT_VA */
+	adrp x1, boot_root
+	sub x1, x1, x2
+	adr x3, 1f
+	sub x3, x3, x2
+	adr x4, 2f
+	mrs x5, ttbr0_el1
+	mrs x6, tcr_el1
+	mov x7, #16 /* T0SZ of boot_root, whatever a pmap's is */
+	mov x8, x6
+	bfi x8, x7, #0, #6
+	msr ttbr0_el1, x1
+	msr tcr_el1, x8
+	isb
+	tlbi vmalle1
+	dsb nsh
+	isb
+	br x3
+1:	msr ttbr1_el1, x0
+	isb
+	tlbi vmalle1
+	dsb nsh
+	isb
+	br x4
+2:	msr ttbr0_el1, x5
+	msr tcr_el1, x6
+	isb
+	tlbi vmalle1
+	dsb nsh
+	isb
 	ret
 
 at_home: /* from here on at its linked address; TTBR0 leads nowhere */

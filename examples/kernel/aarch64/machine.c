@@ -22,7 +22,9 @@
 #define MPIDR_AFFINITY UINT64_C(0xff00ffffff)
 
 extern char kernel_start_va[], kernel_end_va[]; /* link.ld */
+extern char kernel_text_va[], kernel_rodata_va[], kernel_data_va[];
 extern char cpu_start[];                        /* boot.S */
+void aarch64_use_root(uint64_t root_pa);        /* boot.S */
 
 static struct fdt_facts facts;
 static struct fdt_span tree; /* where the device tree is */
@@ -183,6 +185,46 @@ arch_shape(void)
 	return &shape;
 }
 
+/* ---- the kernel's own tables ------------------------------------------------------ */
+
+static uint64_t kernel_root_pa; /* 0: boot.S's */
+
+const struct arch_image *
+arch_image(void)
+{
+	static struct arch_image image;
+
+	image = (struct arch_image){
+		.start_pa = physical(kernel_start_va),
+		.end_pa = physical(kernel_end_va),
+		.text_va = (uint64_t)(uintptr_t)kernel_text_va,
+		.rodata_va = (uint64_t)(uintptr_t)kernel_rodata_va,
+		.data_va = (uint64_t)(uintptr_t)kernel_data_va,
+		.end_va = (uint64_t)(uintptr_t)kernel_end_va,
+		.offset = DIRECT_VA,
+		.direct_bytes = (uint64_t)BOOT_BLOCK_BYTES * (PAGE / 8),
+		.nr_levels = MMKIT_PAGE_SHIFT == 16 ? 3 : 4,
+		.va_bits = 48,
+	};
+	return &image;
+}
+
+uint64_t
+arch_boot_root(void)
+{
+	uint64_t ttbr1;
+
+	__asm__ volatile("mrs %0, ttbr1_el1" : "=r"(ttbr1));
+	return ttbr1;
+}
+
+void
+arch_use_kernel_root(uint64_t root_pa)
+{
+	kernel_root_pa = root_pa;
+	aarch64_use_root(root_pa);
+}
+
 /* The kernel's half is TTBR1's. */
 void
 arch_pmap_created(struct mmk_pmap *pmap)
@@ -243,6 +285,8 @@ arch_start_cpus(void (*entry)(unsigned cpu))
 void
 aarch64_cpu_main(unsigned cpu)
 {
+	if (kernel_root_pa != 0)
+		aarch64_use_root(kernel_root_pa);
 	gic_init();
 	(void)MMKIT_ATOMIC_ADD(&nr_started, 1u);
 	cpu_entry(cpu);

@@ -3,12 +3,13 @@
 #ifndef KERNEL_MMKIT_PORT_H
 #define KERNEL_MMKIT_PORT_H
 
-#include "machine.h"
-
 #define MMKIT_PORT_VERSION 1
 #ifndef MMKIT_PAGE_SHIFT
 #define MMKIT_PAGE_SHIFT 12 /* or 14, or 16: as the kernel was built */
 #endif
+
+#include "machine.h"
+
 #define MMKIT_CPU_MAX 8
 #define MMKIT_PHYS_TO_PTR(pa) ((void *)((pa) + DIRECT_VA))
 #define MMKIT_PTR_TO_PHYS(ptr) ((uint64_t)(ptr)-DIRECT_VA)

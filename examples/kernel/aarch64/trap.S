@@ -91,9 +91,11 @@ arch_switch:
 	ldp x29, x30, [sp], #96
 	ret
 
-/* bool arch_try_load(va, &word), bool arch_try_store(va, word): a fault between
- * try_begin and try_end goes on at try_failed. */
-	.globl arch_try_load, arch_try_store, try_begin, try_end, try_failed
+/* bool arch_try_load(va, &word), bool arch_try_store(va, word), bool
+ * arch_try_call(va): a fault between try_begin and try_end goes on at try_failed,
+ * and one of what is called from there at try_call_failed. */
+	.globl arch_try_load, arch_try_store, arch_try_call, arch_return
+	.globl try_call_failed, try_begin, try_end, try_failed
 arch_try_load:
 try_begin:
 	ldr x2, [x0]
@@ -103,6 +105,16 @@ try_begin:
 arch_try_store:
 	str x1, [x0]
 	mov w0, #1
+	ret
+arch_try_call:
+	stp x29, x30, [sp, #-16]!
+	blr x0
+	mov w0, #1
+	b 1f
+try_call_failed:
+	mov w0, #0
+1:	ldp x29, x30, [sp], #16
+arch_return:
 	ret
 try_end:
 try_failed:

@@ -21,7 +21,7 @@
 /* EL0, and interrupts masked: a program cannot change that. */
 #define PSTATE_USER ((uint64_t)0x3c0)
 
-extern char try_begin[], try_end[], try_failed[]; /* trap.S */
+extern char try_begin[], try_end[], try_failed[], try_call_failed[]; /* trap.S */
 void aarch64_leave(const struct arch_frame *frame, void *stack_top)
     __attribute__((noreturn));
 
@@ -114,6 +114,13 @@ access_of(uint64_t esr, unsigned class)
 	                                                   : MMK_PROT_READ;
 }
 
+static bool
+is_tried(uint64_t pc)
+{
+	return pc >= (uint64_t)(uintptr_t)try_begin &&
+	    pc < (uint64_t)(uintptr_t)try_end;
+}
+
 static void
 kernel_fault(struct arch_frame *frame, uint64_t esr, unsigned class,
     uint64_t va)
@@ -125,10 +132,12 @@ kernel_fault(struct arch_frame *frame, uint64_t esr, unsigned class,
 	access = access_of(esr, class);
 	if (access != 0 && trap_fault(frame, va, access, false))
 		return;
-	if (frame->pc < (uint64_t)(uintptr_t)try_begin ||
-	    frame->pc >= (uint64_t)(uintptr_t)try_end)
+	if (is_tried(frame->pc))
+		frame->pc = (uint64_t)(uintptr_t)try_failed;
+	else if (class == CLASS_FETCH_KERNEL && is_tried(frame->x[30]))
+		frame->pc = (uint64_t)(uintptr_t)try_call_failed;
+	else
 		die(frame, "a page fault in the kernel");
-	frame->pc = (uint64_t)(uintptr_t)try_failed;
 }
 
 static void

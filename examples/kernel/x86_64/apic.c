@@ -72,6 +72,7 @@ apic_end(void)
 void
 x86_64_cpu_main(unsigned cpu)
 {
+	__asm__ volatile("movq %0, %%cr3" : : "r"(kernel_root_pa) : "memory");
 	x86_64_cpu_init(cpu);
 	arch_interrupts(true);
 	cpu_entry(cpu);
@@ -101,8 +102,6 @@ arch_start_cpus(void (*entry)(unsigned cpu))
 	}
 	while (MMKIT_ATOMIC_LOAD(&nr_running) < arch_cpu_count())
 		__builtin_ia32_pause();
-	/* What boot.S mapped at 0 has done its duty. */
-	*(volatile uint64_t *)(kernel_root_pa + DIRECT_VA) = 0;
 	arch_interrupts(true);
 }
 

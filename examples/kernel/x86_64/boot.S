@@ -5,7 +5,8 @@
  * WHAT    QEMU's -kernel enters at pvh_start: 32 bits, no paging, EBX is the
  *         start information. Other CPUs enter at the trampoline: 16 bits. Both
  *         get the same tables: physical memory from 0 at DIRECT_VA, and the
- *         first GiB at KERNEL_VA and, until all CPUs are up, at 0. The word
+ *         first GiB at KERNEL_VA and at 0, with all rights; ../image.c has
+ *         other tables once C runs. The word
  *         levels=5 on the command line puts one more table above them, if the
  *         CPU can have it: whatever was mapped in the upper half by four levels
  *         is at the same place by five.
@@ -35,14 +36,12 @@ pvh_start:
 	cld
 	movl $boot_stack_end, %esp
 	movl %ebx, start_info
-	call choose_levels
 
 	/* The top table: identity, direct map, kernel. */
 	movl $(pdpt_kernel + PRESENT_WRITE), boot_root + 511 * 8
 	movl $(pdpt_direct + PRESENT_WRITE), boot_root + 256 * 8
-	movl $(pdpt_kernel + PRESENT_WRITE), boot_root
-	/* 1 GiB at 0 in entries 0 and 510 of the one that both share. */
-	movl $LARGE, pdpt_kernel
+	movl $(pdpt_identity + PRESENT_WRITE), boot_root
+	movl $LARGE, pdpt_identity
 	movl $LARGE, pdpt_kernel + 510 * 8
 	/* 512 GiB of RAM; what is below 4 GiB by less than one is devices. */
 	xorl %ecx, %ecx
@@ -59,6 +58,7 @@ pvh_start:
 	jb 1b
 	orl $UNCACHED, pdpt_direct + 3 * 8
 
+	call choose_levels
 	lgdt boot_gdt_pointer
 	call enable_paging
 	ljmp $8, $start64
@@ -103,7 +103,9 @@ choose_levels:
 	cpuid
 	testl $0x10000, %ecx
 	jz 3b
-	movl $(boot_root + PRESENT_WRITE), boot_top
+	movl $(root_identity + PRESENT_WRITE), boot_top
+	movl $(pdpt_identity + PRESENT_WRITE), root_identity
+	movl $0, boot_root
 	movl $(boot_root + PRESENT_WRITE), boot_top + 511 * 8
 	movl $boot_top, boot_cr3
 	orl $CR4_LA57, boot_cr4
@@ -195,6 +197,10 @@ boot_cr4:
 	.long CR4_PAE
 	.balign 4096
 boot_top: /* with five levels */
+	.skip 4096
+root_identity: /* too */
+	.skip 4096
+pdpt_identity:
 	.skip 4096
 boot_root:
 	.skip 4096

@@ -26,6 +26,8 @@ struct pvh_memory {
 };
 
 extern char kernel_start_pa[], kernel_end_pa[]; /* link.ld */
+extern char kernel_text_va[], kernel_rodata_va[], kernel_data_va[],
+    kernel_end_va[];
 
 uint64_t kernel_root_pa;
 static const struct pvh_start_info *info;
@@ -122,6 +124,43 @@ arch_shape(void)
 		kernel_panic("IA32_PAT is not what the port wants");
 	shape->features |= MMK_PT_TYPES;
 	return shape;
+}
+
+const struct arch_image *
+arch_image(void)
+{
+	static struct arch_image image;
+
+	image = (struct arch_image){
+		.start_pa = (uint64_t)(uintptr_t)kernel_start_pa,
+		.end_pa = (uint64_t)(uintptr_t)kernel_end_pa,
+		.text_va = (uint64_t)(uintptr_t)kernel_text_va,
+		.rodata_va = (uint64_t)(uintptr_t)kernel_rodata_va,
+		.data_va = (uint64_t)(uintptr_t)kernel_data_va,
+		.end_va = (uint64_t)(uintptr_t)kernel_end_va,
+		.offset = KERNEL_VA,
+		.direct_bytes = (uint64_t)1 << 39,
+		.window_va = KERNEL_VA,
+		.window_end_va = KERNEL_VA + ((uint64_t)1 << 30),
+		.nr_levels = arch_shape()->nr_levels,
+		.va_bits = arch_shape()->va_bits,
+	};
+	return &image;
+}
+
+uint64_t
+arch_boot_root(void)
+{
+	return kernel_root_pa;
+}
+
+/* Without what boot.S mapped at 0: other CPUs begin with boot.S's own. */
+void
+arch_use_kernel_root(uint64_t root_pa)
+{
+	*(uint64_t *)direct(root_pa) = 0;
+	kernel_root_pa = root_pa;
+	__asm__ volatile("movq %0, %%cr3" : : "r"(root_pa) : "memory");
 }
 
 /* The upper half of the top table is the kernel's, the same for all. */

@@ -85,9 +85,11 @@ arch_switch:
 	popq %rbx
 	ret
 
-/* bool arch_try_load(va, &word), bool arch_try_store(va, word): a fault between
- * try_begin and try_end goes on at try_failed. */
-	.globl arch_try_load, arch_try_store, try_begin, try_end, try_failed
+/* bool arch_try_load(va, &word), bool arch_try_store(va, word), bool
+ * arch_try_call(va): a fault between try_begin and try_end goes on at try_failed,
+ * and so does one of what is called from there. */
+	.globl arch_try_load, arch_try_store, arch_try_call, arch_return
+	.globl try_begin, try_end, try_failed
 arch_try_load:
 try_begin:
 	movq (%rdi), %rax
@@ -97,6 +99,11 @@ try_begin:
 arch_try_store:
 	movq %rsi, (%rdi)
 	movl $1, %eax
+	ret
+arch_try_call:
+	call *%rdi
+	movl $1, %eax
+arch_return:
 	ret
 try_end:
 try_failed:

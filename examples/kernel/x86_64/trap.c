@@ -185,6 +185,13 @@ arch_cpu_idle(void)
 
 /* ---- traps -------------------------------------------------------------------- */
 
+static bool
+is_tried(uint64_t pc)
+{
+	return pc >= (uint64_t)(uintptr_t)try_begin &&
+	    pc < (uint64_t)(uintptr_t)try_end;
+}
+
 static void
 page_fault(struct arch_frame *frame)
 {
@@ -197,8 +204,14 @@ page_fault(struct arch_frame *frame)
 		kernel_panic("a reserved bit is set in a page table");
 	if (trap_fault(frame, va, access, (frame->error & 4) != 0))
 		return;
-	if (frame->rip >= (uint64_t)(uintptr_t)try_begin &&
-	    frame->rip < (uint64_t)(uintptr_t)try_end) {
+	if (is_tried(frame->rip)) {
+		frame->rip = (uint64_t)(uintptr_t)try_failed;
+		return;
+	}
+	/* Or what it called: where that returns to is on top of the stack. */
+	if (access == MMK_PROT_EXEC &&
+	    is_tried(*(const uint64_t *)frame->rsp)) {
+		frame->rsp += 8;
 		frame->rip = (uint64_t)(uintptr_t)try_failed;
 		return;
 	}
