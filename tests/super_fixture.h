@@ -14,6 +14,9 @@
 
 #define LARGE_RAM_BYTES (8 * LARGE)
 static const struct sim_config large_formats[] = {
+#ifdef SIM_ARCH_HERE /* the machine is real: tests/kernel */
+	{ .ram_bytes = LARGE_RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_HERE },
+#else
 #if MMKIT_PAGE_SHIFT == 12
 	{ .ram_bytes = LARGE_RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_X86_64 },
 	{ .ram_bytes = LARGE_RAM_BYTES, .nr_cpus = 2, .arch = SIM_ARCH_X86_64,
@@ -34,6 +37,7 @@ static const struct sim_config large_formats[] = {
 	{ .ram_bytes = LARGE_RAM_BYTES, .nr_cpus = 2,
 	    .arch = SIM_ARCH_AARCH64, .caches_denials = true, .tag_bits = 8,
 	    .wide_addresses = true, .base_pa = HIGH_B },
+#endif
 };
 MMK_STATIC_ASSERT(sizeof large_formats == sizeof formats, "as many");
 
