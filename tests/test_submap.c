@@ -419,9 +419,9 @@ audit_body(void)
 	caught("an entry, or a translation in it");
 	mmk_page_remove_all(&t.sys, frame);
 	mmk_frame_unref(&t.phys, frame);
-	vm_map(0)->shows_submaps = false;
+	vm_map(0)->has_submaps = false;
 	caught("an entry, or a translation in it");
-	vm_map(0)->shows_submaps = true;
+	vm_map(0)->has_submaps = true;
 	let_go();
 }
 

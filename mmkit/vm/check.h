@@ -105,7 +105,7 @@ mmk__check_entry(const struct mmk_map *map, const struct mmk_entry *entry,
 		return false;
 	if (mmk_object_is_submap(entry->lower.object) &&
 	    ((entry->flags & MMK_ENTRY_PRIVATE) != 0 ||
-	        !(map->shows_submaps || map->inside != NULL) ||
+	        !map->has_submaps ||
 	        mmk__submap_below(entry->lower.object) > MMK_SUBMAP_DEPTH_MAX))
 		return false;
 	if (map->inside != NULL)

@@ -69,8 +69,8 @@ MMK_END_DECLS
 /* What is left to do once the locks are dropped; then the fault starts again. */
 enum mmk__fault_todo {
 	MMK__FAULT_DONE,    /* nothing: `err` is the answer */
-	MMK__FAULT_AGAIN,   /* look again at once */
 	MMK__FAULT_INSIDE,  /* the entry shows a sub-map: look into it */
+	MMK__FAULT_AGAIN,   /* look again at once */
 	MMK__FAULT_UNMAP,   /* what is translated at va is not what should be */
 	MMK__FAULT_WAIT,    /* for `anon`, which is busy */
 	MMK__FAULT_PAGE_IN, /* `anon` into `frame` */
@@ -603,6 +603,48 @@ mmk__fault_wait(struct mmk__fault *fault)
 #endif
 }
 
+/*
+ * Case S: what the sub-map shows at va takes the place of the entry. It is held
+ * until what is found there has been entered: who changes it after that takes
+ * the translation away again.
+ */
+MMK_PRIVATE MMK_NOINLINE enum mmk_err
+mmk__fault_inside(struct mmk__fault *fault)
+{
+	struct mmk_entry *seen = mmk__submap_seen(fault->entry->lower.object);
+
+	MMKIT_MUTEX_LOCK(&fault->vm->submap_mutex);
+	fault->is_inside = true;
+	fault->todo = MMK__FAULT_DONE;
+	if (!mmk__entry_see(fault->entry, fault->va, seen))
+		return MMK_ERR_NOENT;
+	fault->entry = seen;
+	return (seen->prot & fault->access) != 0 ? MMK_OK : MMK_ERR_ACCESS;
+}
+
+/* The other way; not if the fault has waited. */
+MMK_PRIVATE MMK_NOINLINE void
+mmk__fault_outside(struct mmk__fault *fault)
+{
+	fault->is_inside = false;
+	MMKIT_MUTEX_UNLOCK(&fault->vm->submap_mutex);
+}
+
+/*
+ * Not a case of layers: the pager names the address, or shows a sub-map. Then
+ * MMK__FAULT_INSIDE is left to do.
+ */
+MMK_PRIVATE enum mmk_err
+mmk__fault_named(struct mmk__fault *fault)
+{
+	const struct mmk_object *object = fault->entry->lower.object;
+
+	if (mmk_object_is_submap(object))
+		return mmk__fault_leave(fault, MMK__FAULT_INSIDE);
+	return object->ops->grant != NULL ? mmk__fault_grant(fault)
+	                                  : mmk__fault_pager(fault);
+}
+
 /* Which case is it? The mutex is held. */
 MMK_PRIVATE enum mmk_err
 mmk__fault_case(struct mmk__fault *fault)
@@ -628,13 +670,7 @@ mmk__fault_case(struct mmk__fault *fault)
 	if (fault->todo == MMK__FAULT_WAIT)
 		err = mmk__fault_wait(fault);
 	MMKIT_UNLOCK(&vm->lock);
-	if (!is_pager)
-		return err;
-	if (mmk_object_is_submap(entry->lower.object))
-		return mmk__fault_leave(fault, MMK__FAULT_INSIDE);
-	return entry->lower.object->ops->grant != NULL
-	    ? mmk__fault_grant(fault)
-	    : mmk__fault_pager(fault);
+	return is_pager ? mmk__fault_named(fault) : err;
 }
 
 /* A stack entry that starts above `va` grows down to it. The mutex is held. */
@@ -668,26 +704,6 @@ mmk__fault_grow(struct mmk__fault *fault)
 	return MMK_OK;
 }
 
-/*
- * Case S: what the sub-map shows at va takes the place of the entry. It is held
- * until what is found there has been entered: who changes it after that takes
- * the translation away again.
- */
-MMK_PRIVATE MMK_NOINLINE enum mmk_err
-mmk__fault_inside(struct mmk__fault *fault)
-{
-	struct mmk_entry *seen = mmk__submap_seen(fault->entry->lower.object);
-
-	MMKIT_MUTEX_LOCK(&fault->vm->submap_mutex);
-	fault->is_inside = true;
-	fault->todo = MMK__FAULT_DONE;
-	if (!mmk__entry_see(fault->entry, fault->va, seen))
-		return MMK_ERR_NOENT;
-	fault->entry = seen;
-	return (fault->entry->prot & fault->access) != 0 ? MMK_OK
-	                                                 : MMK_ERR_ACCESS;
-}
-
 /* One look at the map, under the mutex. */
 MMK_PRIVATE enum mmk_err
 mmk__fault_look(struct mmk__fault *fault)
@@ -708,15 +724,18 @@ mmk__fault_look(struct mmk__fault *fault)
 		err = MMK_ERR_ACCESS;
 	while (err == MMK_OK) {
 		err = mmk__fault_case(fault);
-		if (fault->todo != MMK__FAULT_INSIDE)
+		if (fault->todo == MMK__FAULT_DONE)
 			break;
+		if (fault->todo != MMK__FAULT_INSIDE) {
+			if (fault->todo == MMK__FAULT_UNMAP)
+				mmk__map_forget(map, fault->va,
+				    fault->va + MMK_PAGE_BYTES);
+			break;
+		}
 		err = mmk__fault_inside(fault);
 	}
-	if (fault->todo == MMK__FAULT_UNMAP)
-		mmk__map_forget(map, fault->va, fault->va + MMK_PAGE_BYTES);
 	if (fault->is_inside)
-		MMKIT_MUTEX_UNLOCK(&map->vm->submap_mutex);
-	fault->is_inside = false;
+		mmk__fault_outside(fault);
 	return err;
 }
 

@@ -274,7 +274,7 @@ mmk_map_fork(struct mmk_map *child, struct mmk_map *parent, void *owner)
 	child->top_va = parent->top_va;
 	child->pmap_flags = parent->pmap_flags;
 	mmk__map_lock(parent);
-	child->shows_submaps = parent->shows_submaps;
+	child->has_submaps = parent->has_submaps;
 	for (mmk_va va = parent->min_va; err == MMK_OK &&
 	     (entry = mmk__map_first(parent, va, parent->max_va)) != NULL;
 	     va = entry->end_va)

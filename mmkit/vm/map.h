@@ -82,8 +82,8 @@ struct mmk_map {
 	unsigned pmap_flags;      /* [I] for every translation: MMK_PMAP_USER */
 	void *owner;              /* [I] the kernel's own: whose space this is */
 	struct mmk_list ended;    /* [M] objects to destroy once it is let go */
-	bool shows_submaps;       /* [M] or has done so: whoever changes it holds
-				   * vm->submap_mutex, too */
+	bool has_submaps;         /* [M] it is a sub-map, or shows one, or did: its
+				   * lock is, or includes, vm->submap_mutex */
 	struct mmk_link of_vm;    /* [V] on vm->maps */
 };
 
@@ -264,13 +264,12 @@ mmk_map_init(struct mmk_map *map, struct mmk_vm *vm, mmk_va min_va,
 	return MMK_OK;
 }
 
-/* The lock of a map: see mmk_map.shows_submaps, and submap.h. */
+/* The lock of a map. A sub-map's own mutex guards nothing. */
 MMK_PRIVATE void
 mmk__map_lock(struct mmk_map *map)
 {
-	if (map->inside == NULL)
-		MMKIT_MUTEX_LOCK(&map->mutex);
-	if (map->inside != NULL || map->shows_submaps)
+	MMKIT_MUTEX_LOCK(&map->mutex);
+	if (map->has_submaps)
 		MMKIT_MUTEX_LOCK(&map->vm->submap_mutex);
 }
 
@@ -278,19 +277,18 @@ mmk__map_lock(struct mmk_map *map)
 MMK_PRIVATE void
 mmk__map_let_go(struct mmk_map *map)
 {
-	if (map->inside != NULL || map->shows_submaps)
+	if (map->has_submaps)
 		MMKIT_MUTEX_UNLOCK(&map->vm->submap_mutex);
-	if (map->inside == NULL)
-		MMKIT_MUTEX_UNLOCK(&map->mutex);
+	MMKIT_MUTEX_UNLOCK(&map->mutex);
 }
 
 /* The map, which is locked, is about to show a sub-map. */
 MMK_PRIVATE void
 mmk__map_lock_submaps(struct mmk_map *map)
 {
-	if (map->inside != NULL || map->shows_submaps)
+	if (map->has_submaps)
 		return;
-	map->shows_submaps = true;
+	map->has_submaps = true;
 	MMKIT_MUTEX_LOCK(&map->vm->submap_mutex);
 }
 
@@ -299,8 +297,7 @@ mmk_map_lookup(struct mmk_map *map, mmk_va va)
 {
 	struct mmk_range range;
 
-	MMK_ASSERT(MMKIT_MUTEX_HELD(map->inside == NULL
-	        ? &map->mutex : &map->vm->submap_mutex));
+	MMK_ASSERT(MMKIT_MUTEX_HELD(&map->mutex));
 	return mmk_btree_find(&map->tree, va, &range) ? range.value : NULL;
 }
 
@@ -627,7 +624,10 @@ mmk__map_narrow(struct mmk_map *map, mmk_va start_va, mmk_va end_va,
 		return;
 	}
 	mmk_gather_init(&gather, map->pmap.sys);
-	mmk_pmap_protect(&map->pmap, start_va, end_va, prot, &gather);
+	if (prot == MMK_PROT_NONE)
+		mmk_pmap_remove(&map->pmap, start_va, end_va, &gather);
+	else
+		mmk_pmap_protect(&map->pmap, start_va, end_va, prot, &gather);
 	mmk_gather_finish(&gather);
 }
 
@@ -827,7 +827,7 @@ mmk__map_insert_locked(struct mmk_map *map, const struct mmk_map_args *args,
 }
 
 /* What a sub-map is asked about, and what it cannot be. */
-MMK_PRIVATE enum mmk_err
+MMK_PRIVATE MMK_NOINLINE enum mmk_err
 mmk__map_may_insert(struct mmk_map *map, const struct mmk_map_args *args)
 {
 	if (mmk_object_is_submap(args->lower.object)) {
@@ -844,7 +844,7 @@ MMK_API enum mmk_err
 mmk_map_insert(struct mmk_map *map, const struct mmk_map_args *args,
     mmk_va *start_va_out)
 {
-	enum mmk_err err;
+	enum mmk_err err = MMK_OK;
 
 	MMK_ASSERT(args->lower.object != NULL);
 	MMK_ASSERT((args->prot & ~args->max_prot) == 0);
@@ -853,7 +853,8 @@ mmk_map_insert(struct mmk_map *map, const struct mmk_map_args *args,
 	    args->nr_pages > mmk_pages_of_bytes(map->max_va))
 		return MMK_ERR_INVAL;
 	mmk__map_lock(map);
-	err = mmk__map_may_insert(map, args);
+	if (map->inside != NULL || mmk_object_is_submap(args->lower.object))
+		err = mmk__map_may_insert(map, args);
 	if (err == MMK_OK)
 		err = mmk__map_insert_locked(map, args, start_va_out);
 	mmk__map_unlock(map);

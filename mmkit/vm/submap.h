@@ -319,6 +319,7 @@ mmk_submap_create(struct mmk_vm *vm, uint64_t nr_pages,
 	mmk__map_setup(&submap->map, vm, 0, mmk_bytes_of_pages(nr_pages),
 	    NULL);
 	submap->map.inside = mmk__submap_inside();
+	submap->map.has_submaps = true;
 	err = mmk_object_create(vm, &mmk_submap_pager, submap, nr_pages,
 	    &submap->map.object);
 	if (err != MMK_OK) {
