@@ -192,7 +192,7 @@ mmk__submap_above(const struct mmk_map *map, const struct mmk_object *object,
 		    MMK_LIST_ITEM(link, struct mmk_entry, of_lower)->map,
 		    object, is_within_out);
 
-		depth = mmk_max(depth, above);
+		depth = above > depth ? above : depth;
 	}
 	return depth + 1;
 }
@@ -213,7 +213,7 @@ mmk__submap_below(struct mmk_object *object)
 		if (!mmk_object_is_submap(entry->lower.object))
 			continue;
 		below = mmk__submap_below(entry->lower.object);
-		depth = mmk_max(depth, below);
+		depth = below > depth ? below : depth;
 	}
 	return depth + 1;
 }
