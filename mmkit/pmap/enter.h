@@ -240,7 +240,7 @@ mmk__enter_same(struct mmk__enter *enter, const struct mmk__path *path)
 	if (mmk__path_is_larger(path, enter->level) &&
 	    ((old ^ now) & MMK__ENTER_CHANGEABLE) != 0)
 		return MMK_ERR_AGAIN;
-	(void)mmk__leaf_change(shape, path, pte, old, enter->flags, take);
+	mmk__leaf_change(shape, path, pte, old, enter->flags, take, NULL);
 	mmk__pmap_count_wired(pmap, path->level, old, now);
 	enter->had = old;
 	enter->has = now;

@@ -249,8 +249,11 @@ mmk__page_take_one(const struct mmk_frame *frame,
 	while (mmk__spread_next(&spread)) {
 		const struct mmk__path *path = &spread.path;
 		uint64_t pte = MMKIT_ATOMIC_LOAD(path->slots[path->level]);
-		unsigned taken = flags & mmk__leaf_change(shape, path, pte,
-		    mmk_pt_flags(shape, path->level, pte), 0, flags);
+		unsigned taken;
+
+		mmk__leaf_change(shape, path, pte,
+		    mmk_pt_flags(shape, path->level, pte), 0, flags, &taken);
+		taken &= flags;
 
 		if (taken != 0)
 			mmk__batch_leaf(batch, path, path->level);

@@ -425,7 +425,7 @@ mmk__protect_leaf(struct mmk_pmap *pmap, const struct mmk__path *path,
 
 	if (frame != NULL)
 		mmk__gather_bucket(gather, mmk__rmap_lock(sys, frame));
-	(void)mmk__leaf_change(shape, path, pte, flags, 0, take);
+	mmk__leaf_change(shape, path, pte, flags, 0, take, NULL);
 	mmk__gather_range(gather, mmk__path_start(shape, path),
 	    mmk__path_end(shape, path));
 }
@@ -603,8 +603,9 @@ mmk_pmap_emulate(struct mmk_pmap *pmap, mmk_va va, unsigned access)
 		if ((access & MMK_PROT_WRITE) != 0)
 			add |= MMK_PMAP_MODIFIED;
 		if (is_granted)
-			(void)mmk__leaf_change(shape, &path, pte,
-			    mmk_pt_flags(shape, path.level, pte), add, 0);
+			mmk__leaf_change(shape, &path, pte,
+			    mmk_pt_flags(shape, path.level, pte), add, 0,
+			    NULL);
 	}
 	MMKIT_UNLOCK(&pmap->lock);
 	if (is_granted) {

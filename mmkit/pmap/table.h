@@ -476,15 +476,14 @@ mmk__path_find(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 	return true;
 }
 
-/* The path leads to the leaf `pte`: how many entries are one with it? */
+/* The path has been found, to the leaf `pte`, which may be of a group. */
 MMK_PRIVATE void
 mmk__path_see(const struct mmk_pt_shape *shape, struct mmk__path *path,
     uint64_t pte)
 {
-	bool is_group = shape->contig_shift != 0 && path->level == 0 &&
-	    (mmk_pt_flags(shape, 0, pte) & MMK_PMAP_CONTIG) != 0;
-
-	path->nr_entries = is_group ? 1u << shape->contig_shift : 1;
+	if (shape->contig_shift != 0 && path->level == 0 &&
+	    (mmk_pt_flags(shape, 0, pte) & MMK_PMAP_CONTIG) != 0)
+		path->nr_entries = 1u << shape->contig_shift;
 }
 
 /*
@@ -529,6 +528,8 @@ mmk__path_start(const struct mmk_pt_shape *shape, const struct mmk__path *path)
 MMK_PRIVATE mmk_va
 mmk__path_end(const struct mmk_pt_shape *shape, const struct mmk__path *path)
 {
+	if (path->level == 0 && path->nr_entries == 1)
+		return path->va + MMK_PAGE_BYTES;
 	return mmk__path_start(shape, path) +
 	    mmk__pt_span(shape, path->level) * path->nr_entries;
 }
@@ -554,8 +555,11 @@ MMK_PRIVATE mmk_pa
 mmk__path_pa(const struct mmk_pt_shape *shape, const struct mmk__path *path,
     uint64_t pte)
 {
-	mmk_va inside = mmk__pt_span(shape, path->level) - MMK_PAGE_BYTES;
+	mmk_va inside;
 
+	if (path->level == 0)
+		return mmk_pt_pa(shape, 0, pte);
+	inside = mmk__pt_span(shape, path->level) - MMK_PAGE_BYTES;
 	return mmk_pt_pa(shape, path->level, pte) + (path->va & inside);
 }
 
@@ -644,7 +648,8 @@ MMK_PRIVATE uint64_t
 mmk__leaf_take(const struct mmk_pt_shape *shape, const struct mmk__path *path,
     unsigned *flags_out)
 {
-	uint64_t *slot = mmk__path_first(path);
+	uint64_t *slot = path->nr_entries == 1 ? path->slots[path->level]
+	                                       : mmk__path_first(path);
 	uint64_t first = mmk__pte_take(slot);
 	unsigned flags = mmk_pt_flags(shape, path->level, first);
 
@@ -657,25 +662,30 @@ mmk__leaf_take(const struct mmk_pt_shape *shape, const struct mmk__path *path,
 
 /*
  * Add and take away flags of the leaf in place, where `pte` with `flags` was the
- * path's entry just now; the flags that it had. Same locks.
+ * path's entry just now. *had_out, if not NULL: the flags that it had. Same
+ * locks.
  */
-MMK_PRIVATE unsigned
+MMK_PRIVATE void
 mmk__leaf_change(const struct mmk_pt_shape *shape,
     const struct mmk__path *path, uint64_t pte, unsigned flags, unsigned add,
-    unsigned take)
+    unsigned take, unsigned *had_out)
 {
 	uint64_t *slot = path->slots[path->level];
 	unsigned had = 0;
 
-	if (path->nr_entries == 1)
-		return mmk_pt_flags(shape, path->level,
-		    mmk__pte_change_from(shape, path->level, slot, pte, flags,
-		        add, take));
+	if (path->nr_entries == 1) {
+		pte = mmk__pte_change_from(shape, path->level, slot, pte,
+		    flags, add, take);
+		if (had_out != NULL)
+			*had_out = mmk_pt_flags(shape, path->level, pte);
+		return;
+	}
 	slot = mmk__path_first(path);
 	for (unsigned i = 0; i < path->nr_entries; i++)
 		had |= mmk_pt_flags(shape, 0,
 		    mmk__pte_change(shape, 0, &slot[i], add, take));
-	return had;
+	if (had_out != NULL)
+		*had_out = had;
 }
 
 /* ---- tables -------------------------------------------------------------- */

@@ -58,6 +58,9 @@
 #define MMK_X86_64_PAT_DEVICE 3   /* UC */
 #define MMK_X86_64_PAT_COMBINING 6
 #endif
+#if MMK_X86_64_PAT_WRITE_BACK != 0
+#error "mmkit: entry 0 of the PAT must be write-back: tables are reached by it"
+#endif
 
 #define MMK_X86_64_P ((uint64_t)1 << 0)
 #define MMK_X86_64_W ((uint64_t)1 << 1)
@@ -138,6 +141,33 @@ mmk_x86_64_type(unsigned level, uint64_t pte)
 	return MMK_PMAP_DEVICE;
 }
 
+/* Most entries have none of these, and are spelled faster. */
+#define MMK_X86_64_RARE \
+	(MMK_PMAP_TYPE | MMK_PMAP_GLOBAL | MMK_PMAP_KEY_MASK)
+
+static inline uint64_t
+mmk_x86_64_make_rare(unsigned level, unsigned flags)
+{
+	return mmk_x86_64_make_type(level, flags) |
+	    ((flags & MMK_PMAP_GLOBAL) != 0 ? MMK_X86_64_G : 0) |
+	    (uint64_t)MMK_PMAP_KEY_OF(flags) << MMK_X86_64_KEY_SHIFT;
+}
+
+/* The inverse. Of a large leaf bit 7 is PS, so it takes the long way. */
+static inline unsigned
+mmk_x86_64_rare(unsigned level, uint64_t pte)
+{
+	const uint64_t small = MMK_X86_64_PWT | MMK_X86_64_PCD |
+	    MMK_X86_64_PAT_SMALL | MMK_X86_64_G |
+	    (uint64_t)15 << MMK_X86_64_KEY_SHIFT;
+
+	if (MMK_LIKELY((pte & small) == 0))
+		return 0;
+	return mmk_x86_64_type(level, pte) |
+	    ((pte & MMK_X86_64_G) != 0 ? MMK_PMAP_GLOBAL : 0) |
+	    MMK_PMAP_KEY(pte >> MMK_X86_64_KEY_SHIFT & 15);
+}
+
 static inline uint64_t
 mmk_x86_64_make_leaf(const struct mmk_pt_shape *shape, unsigned level,
     mmk_pa pa, unsigned flags)
@@ -149,9 +179,8 @@ mmk_x86_64_make_leaf(const struct mmk_pt_shape *shape, unsigned level,
 	pte |= (flags & MMK_PROT_WRITE) != 0 ? MMK_X86_64_W : 0;
 	pte |= (flags & MMK_PROT_EXEC) != 0 ? 0 : MMK_X86_64_NX;
 	pte |= (flags & MMK_PMAP_USER) != 0 ? MMK_X86_64_U : 0;
-	pte |= (flags & MMK_PMAP_GLOBAL) != 0 ? MMK_X86_64_G : 0;
-	pte |= mmk_x86_64_make_type(level, flags);
-	pte |= (uint64_t)MMK_PMAP_KEY_OF(flags) << MMK_X86_64_KEY_SHIFT;
+	if (MMK_UNLIKELY((flags & MMK_X86_64_RARE) != 0))
+		pte |= mmk_x86_64_make_rare(level, flags);
 	pte |= (flags & MMK_PMAP_ACCESSED) != 0 ? MMK_X86_64_A : 0;
 	pte |= (flags & MMK_PMAP_MODIFIED) != 0 ? MMK_X86_64_D : 0;
 	pte |= (flags & MMK_PMAP_WIRED) != 0 ? MMK_X86_64_WIRED : 0;
@@ -207,9 +236,7 @@ mmk_x86_64_flags(const struct mmk_pt_shape *shape, unsigned level,
 	flags |= (pte & MMK_X86_64_W) != 0 ? MMK_PROT_WRITE : 0;
 	flags |= (pte & MMK_X86_64_NX) != 0 ? 0 : MMK_PROT_EXEC;
 	flags |= (pte & MMK_X86_64_U) != 0 ? MMK_PMAP_USER : 0;
-	flags |= (pte & MMK_X86_64_G) != 0 ? MMK_PMAP_GLOBAL : 0;
-	flags |= mmk_x86_64_type(level, pte);
-	flags |= MMK_PMAP_KEY(pte >> MMK_X86_64_KEY_SHIFT & 15);
+	flags |= mmk_x86_64_rare(level, pte);
 	flags |= (pte & MMK_X86_64_A) != 0 ? MMK_PMAP_ACCESSED : 0;
 	flags |= (pte & MMK_X86_64_D) != 0 ? MMK_PMAP_MODIFIED : 0;
 	flags |= (pte & MMK_X86_64_WIRED) != 0 ? MMK_PMAP_WIRED : 0;
