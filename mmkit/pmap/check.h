@@ -61,8 +61,8 @@ mmk__census_group(const struct mmk_pmap *pmap, unsigned level,
 {
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
 	uint32_t nr = (uint32_t)1 << shape->contig_shift;
-	const uint64_t *first = (const uint64_t *)mmk_round_down(
-	    (uintptr_t)slot, nr * sizeof(*slot));
+	const uint64_t *first =
+	    slot - ((uintptr_t)slot / sizeof(*slot) & (nr - 1));
 	unsigned flags;
 
 	if (level > 0 || (mmk_pt_flags(shape, 0, MMKIT_ATOMIC_LOAD(slot)) &
