@@ -5,9 +5,9 @@
  */
 #include <signal.h>
 
-#include "btree_oracle.h"
-
 #include <mmkit/base/btree_best.h>
+
+#include "btree_oracle.h"
 
 /* The node is not at the start, so that an offset forgotten is noticed. */
 struct item {

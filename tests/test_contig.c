@@ -353,8 +353,8 @@ TEST_GROUPS(a_shape_without_groups_gets_none)
 TEST_GROUPS(a_group_whose_entries_differ_is_noticed)
 {
 	struct mmk_frame *frame = new_frame(FRAME_ORDER);
-	struct sim_walk_request request = { 0, BVA + 3 * PAGE, SIM_READ,
-		true, true };
+	struct sim_walk_request request = { .va = BVA + 3 * PAGE,
+		.access = SIM_READ, .is_user = true, .is_probe = true };
 	struct sim_walk walk;
 	uint64_t saved, *slot;
 
