@@ -135,11 +135,10 @@ static unsigned
 decode_access(uint64_t code)
 {
 	unsigned class = (unsigned)(code >> 26 & 0x3f);
-	unsigned status = (unsigned)(code & 0x3f);
 
-	if (status < 4) /* address size: a table is damaged */
+	if (mmk_aarch64_is_address_size(code)) /* a table is damaged */
 		panic("an address in a page table is too wide");
-	if (status >= 16) /* 4-7 translation, 8-11 access flag, 12-15 right */
+	if (!mmk_aarch64_may_mend(code))
 		return 0;
 	if (class == 0x20) /* an instruction abort from EL0 */
 		return MMK_PROT_EXEC;
