@@ -46,7 +46,7 @@ sim_violation(const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	if (!__atomic_load_n(&violations_recorded, __ATOMIC_ACQUIRE)) {
+	if (!sim_violations_recorded()) {
 		fflush(stdout);
 		fprintf(stderr, "sim: violation: %s\n", text);
 		abort();
@@ -59,6 +59,12 @@ void
 sim_violations_record(bool record)
 {
 	__atomic_store_n(&violations_recorded, record, __ATOMIC_RELEASE);
+}
+
+bool
+sim_violations_recorded(void)
+{
+	return __atomic_load_n(&violations_recorded, __ATOMIC_ACQUIRE);
 }
 
 uint64_t

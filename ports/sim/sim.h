@@ -247,6 +247,7 @@ void sim_on_update(void (*fn)(void *ctx), void *ctx);
 
 /* True: violations are counted, not fatal. sim_boot() turns it off. */
 void sim_violations_record(bool record);
+bool sim_violations_recorded(void);
 uint64_t sim_violations(void);
 /* The latest, or "". Good until the next one. */
 const char *sim_violation_text(void);

@@ -5,13 +5,14 @@
  * WHAT    One request and one result for both walkers. Levels are counted from
  *         the last one, 0, upwards. The walkers are the machine's MMU: written
  *         from the manuals, sharing nothing with the backends they check.
- * LAYER   a port. Needs mmkit_port.h for the RAM.
+ * LAYER   a port. Needs mmkit_port.h for the RAM, and sim.h.
  * LOCKS   none; entries are read and changed atomically
  */
 #ifndef SIM_WALK_H
 #define SIM_WALK_H
 
 #include "mmkit_port.h"
+#include "sim.h"
 
 #define SIM_WALK_LEVELS_MAX 5u
 
@@ -104,15 +105,22 @@ unsigned sim_keyed_rights_aarch64(const struct sim_walk_request *request,
 
 const char *sim_fault_name(enum sim_fault fault);
 
-/* The table entry at `pa`, or NULL: not in RAM. */
+/*
+ * The table entry at `pa`, or NULL: not in RAM. Where violations are wanted, a
+ * walk may come to what was freed, or never written: the machine says so, and a
+ * checker must not end the test before.
+ */
 static inline uint64_t *
 sim_entry_ptr(uint64_t pa)
 {
 	uint64_t offset_bytes = pa - sim_ram.base_pa;
+	unsigned char *ptr = sim_ram.ptr + offset_bytes;
 
 	if (pa % 8 != 0 || offset_bytes >= sim_ram.bytes)
 		return NULL;
-	return (uint64_t *)(void *)(sim_ram.ptr + offset_bytes);
+	if (sim_violations_recorded())
+		sim_checker_forget(ptr, 8);
+	return (uint64_t *)(void *)ptr;
 }
 
 /* A walk begins after the entries of `way`, at the table they lead to. */
