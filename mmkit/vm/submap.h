@@ -97,6 +97,21 @@ MMK_END_DECLS
 #if defined(MMKIT_IMPLEMENTATION) && !defined(MMKIT_VM_SUBMAP_IMPL)
 #define MMKIT_VM_SUBMAP_IMPL
 
+/* All but the links, which change with the neighbours on their lists. */
+MMK_PRIVATE void
+mmk__entry_copy(struct mmk_entry *to, const struct mmk_entry *from)
+{
+	to->map = from->map;
+	to->start_va = from->start_va;
+	to->end_va = from->end_va;
+	to->lower = from->lower;
+	to->upper = from->upper;
+	to->prot = from->prot;
+	to->max_prot = from->max_prot;
+	to->inherit = from->inherit;
+	to->flags = from->flags;
+}
+
 /* One step: what `seen` shows around `va` of `in`, which has `inner_va` there. */
 MMK_PRIVATE void
 mmk__entry_enter(struct mmk_entry *seen, const struct mmk_entry *in, mmk_va va,
@@ -126,7 +141,7 @@ MMK_PRIVATE bool
 mmk__entry_see(const struct mmk_entry *entry, mmk_va va,
     struct mmk_entry *seen_out)
 {
-	*seen_out = *entry;
+	mmk__entry_copy(seen_out, entry);
 	while (mmk_object_is_submap(seen_out->lower.object)) {
 		const struct mmk_map *map =
 		    mmk_submap_map(seen_out->lower.object);

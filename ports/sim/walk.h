@@ -114,10 +114,11 @@ static inline uint64_t *
 sim_entry_ptr(uint64_t pa)
 {
 	uint64_t offset_bytes = pa - sim_ram.base_pa;
-	unsigned char *ptr = sim_ram.ptr + offset_bytes;
+	unsigned char *ptr;
 
 	if (pa % 8 != 0 || offset_bytes >= sim_ram.bytes)
 		return NULL;
+	ptr = sim_ram.ptr + offset_bytes;
 	if (sim_violations_recorded())
 		sim_checker_forget(ptr, 8);
 	return (uint64_t *)(void *)ptr;
