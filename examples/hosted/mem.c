@@ -94,6 +94,8 @@ mm_unref(struct mm *mm)
 		return;
 	sim_set_cpu(mm->cpu);
 	tlb_on_invalidate(NULL, &mm->space.map.pmap, 0, SPACE_MAX_VA);
+	/* Of several that are in use on this CPU, it leaves the last one. */
+	mmk_pmap_activate(&mm->space.map.pmap, mm->cpu);
 	mmk_pmap_deactivate(&mm->space.map.pmap, mm->cpu);
 	mmk_space_fini(&mm->space);
 	while (*link != mm)

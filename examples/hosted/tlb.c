@@ -337,7 +337,11 @@ tlb_touch(struct mm *mm, mmk_va va, unsigned access, mmk_pa *pa_out)
 	for (unsigned tries = 0; tries < 8; tries++) {
 		enum mmk_err err;
 
-		/* each time: room may have been made by ending another */
+		/*
+		 * Each time: room may have been made by ending another. None
+		 * is deactivated before: their programs run on, outside the
+		 * sim, and are to hear of every change.
+		 */
 		sim_set_cpu(mm->cpu);
 		mmk_pmap_activate(&mm->space.map.pmap, mm->cpu);
 		if (sim_translate(mm->cpu, page_va, access, &pa, NULL)) {

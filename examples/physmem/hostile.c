@@ -137,12 +137,13 @@ hostile_pins(mmk_handle_name strong, mmk_handle_name weak)
 	sim_set_clock_ns(sim_clock_ns() + PIN_LIMIT_NS);
 	must(evict(pa) == MMK_OK,
 	    "kernel: when their time is over the page moves all the same");
+	/* Whoever asked, the kernel has the pins, and takes back what is over. */
+	while (nr > 0)
+		must(!mmk_container_unpin(&m.physmem, pins[--nr]),
+		    "kernel: takes back a pin that is over");
 	must(mmk_physmem_pin(&m.client.handles, strong, 0, 1, &pin, &pa) ==
 	    MMK_OK && mmk_container_unpin(&m.physmem, pin),
 	    "client: and the client may pin");
-	while (nr > 0)
-		must(!mmk_container_unpin(&m.physmem, pins[--nr]),
-		    "server: a pin it ends is over already");
 }
 
 /* A copy it may have, on its own credit; but not what comes after. */
