@@ -57,6 +57,7 @@
 
 /* pmap: translations */
 #include "pmap/table.h"
+#include "pmap/half.h"
 #include "pmap/tag.h"
 #include "pmap/gather.h"
 #include "pmap/rmap.h"

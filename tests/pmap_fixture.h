@@ -28,6 +28,9 @@ static struct mmk_phys phys;
 static struct mmk_pmap_sys sys;
 static struct mmk_pmap pmaps[NR_PMAPS];
 static struct mmk_gather gather;
+/* Of the tests that want one, active on both CPUs. */
+static struct mmk_pmap kernel;
+static bool has_kernel;
 
 #define RAM_BYTES (1024 * PAGE)
 /* Where RAM may be with addresses of 52 bits: each of bits 51..48 is in one. */
@@ -84,6 +87,8 @@ static inline int
 mend(void *ctx, unsigned cpu, uint64_t va, unsigned access)
 {
 	(void)ctx;
+	if (has_kernel && mmk_pmap_covers(&kernel, va))
+		return mmk_pmap_emulate(&kernel, va, access) ? 0 : SIM_FAULT;
 	for (unsigned i = 0; i < NR_PMAPS; i++) {
 		uint64_t cpus = MMKIT_ATOMIC_LOAD(&pmaps[i].cpus.words[0]);
 
@@ -105,6 +110,33 @@ used(enum mmk_use use)
 }
 
 static inline void
+boot_kernel(void)
+{
+	cr_assert_eq(mmk_pmap_init_kernel(&kernel, &sys, NULL), MMK_OK);
+	for (unsigned cpu = 0; cpu < sim_cpu_count(); cpu++) {
+		sim_set_cpu(cpu);
+		mmk_pmap_activate(&kernel, cpu);
+	}
+	sim_set_cpu(0);
+}
+
+static inline void
+halt_kernel(void)
+{
+	mmk_pmap_remove(&kernel, kernel.base_va, kernel.end_va, &gather);
+	mmk_gather_finish(&gather);
+	cr_assert(mmk_pmap_check(&kernel));
+	for (unsigned cpu = 0; cpu < sim_cpu_count(); cpu++) {
+		sim_set_cpu(cpu);
+		mmk_pmap_deactivate(&kernel, cpu);
+		cr_assert_eq(sim_tlb_count(cpu), 0);
+		cr_assert_eq(sim_upper_count(cpu), 0);
+	}
+	mmk_pmap_fini(&kernel);
+	cr_assert_null(sys.kernel);
+}
+
+static inline void
 boot(const struct sim_config *config)
 {
 	struct mmk_phys_config phys_config = { 0 };
@@ -114,6 +146,8 @@ boot(const struct sim_config *config)
 	phys_config.spans = sim_spans(&phys_config.nr_spans);
 	cr_assert_eq(mmk_phys_init(&phys, &phys_config), MMK_OK);
 	cr_assert_eq(mmk_pmap_sys_init(&sys, &phys, sim_shape()), MMK_OK);
+	if (has_kernel)
+		boot_kernel();
 	for (unsigned i = 0; i < NR_PMAPS; i++)
 		cr_assert_eq(mmk_pmap_init(&pmaps[i], &sys, NULL), MMK_OK);
 	mmk_gather_init(&gather, &sys);
@@ -127,7 +161,7 @@ halt(void)
 		mmk_pmap_remove(&pmaps[i], 0, mmk_pt_va_limit(&sys.shape),
 		    &gather);
 		mmk_gather_finish(&gather);
-		for (unsigned cpu = 0; cpu < 2; cpu++) {
+		for (unsigned cpu = 0; cpu < sim_cpu_count(); cpu++) {
 			sim_set_cpu(cpu);
 			if ((pmaps[i].cpus.words[0] >> cpu & 1) != 0)
 				mmk_pmap_deactivate(&pmaps[i], cpu);
@@ -135,6 +169,8 @@ halt(void)
 		cr_assert(mmk_pmap_check(&pmaps[i]));
 		mmk_pmap_fini(&pmaps[i]);
 	}
+	if (has_kernel)
+		halt_kernel();
 	sim_set_cpu(0);
 	mmk_pmap_sys_fini(&sys);
 	cr_assert_eq(used(MMK_USE_TABLE), 0);

@@ -5,7 +5,7 @@
  * WHAT    An audit for tests, debug builds and a kernel in doubt. It walks
  *         every table, compares the counts, and looks for each tracked leaf in
  *         the reverse map.
- * LAYER   pmap. Includes page.h.
+ * LAYER   pmap. Includes half.h, page.h.
  * LOCKS   takes pmap; then bucket, pmap for each page. None of either held.
  * COST    O(tables + translations * translations of their frames)
  * SOURCE  own
@@ -13,6 +13,7 @@
 #ifndef MMKIT_PMAP_CHECK_H
 #define MMKIT_PMAP_CHECK_H
 
+#include "half.h"
 #include "page.h"
 
 MMK_BEGIN_DECLS
@@ -87,13 +88,14 @@ mmk__census_table(const struct mmk_pmap *pmap, mmk_pa table_pa, unsigned level,
 	const struct mmk_frame *frame =
 	    mmk_frame_of_pa(pmap->sys->phys, table_pa);
 	mmk_va span = (mmk_va)1 << mmk__pt_shift(shape, level);
-	mmk_va end_va = va + (span << (shape->page_shift - 3u));
-	uint64_t *slot = mmk__pt_slot(shape, level, table_pa, va);
+	uint64_t *slot =
+	    mmk__pt_slot(shape, level, table_pa, va ^ pmap->sign_va);
+	uint64_t nr_slots = mmk_min(mmk__pt_nr_pages(shape, 1),
+	    ((pmap->end_va - va - 1) >> mmk__pt_shift(shape, level)) + 1);
+	uint32_t nr_stay = mmk__table_stays(pmap, level) ? 1 : 0;
 	uint32_t nr_used = 0;
 
-	if (end_va > mmk_pt_va_limit(shape))
-		end_va = mmk_pt_va_limit(shape);
-	for (; va < end_va; va += span, slot++) {
+	for (uint64_t i = 0; i < nr_slots; i++, va += span, slot++) {
 		uint64_t pte = MMKIT_ATOMIC_LOAD(slot);
 
 		if (pte == 0)
@@ -113,8 +115,8 @@ mmk__census_table(const struct mmk_pmap *pmap, mmk_pa table_pa, unsigned level,
 	}
 	census->nr_tables++;
 	return frame != NULL && frame->use == MMK_USE_TABLE &&
-	    frame->owner == pmap && frame->mapped == nr_used &&
-	    (nr_used > 0 || frame == pmap->root);
+	    frame->owner == pmap && frame->mapped == nr_used + nr_stay &&
+	    (frame->mapped > 0 || frame == pmap->root);
 }
 
 /* The reserve holds as many tables as it says. locks: pmap->lock held. */
@@ -162,7 +164,7 @@ mmk__check_counts(const struct mmk_pmap *pmap)
 	struct mmk__census census = {0, 0, 0, 0, 0};
 
 	return mmk__census_table(pmap, mmk_frame_pa(sys->phys, pmap->root),
-	           sys->shape.nr_levels - 1u, 0, &census) &&
+	           sys->shape.nr_levels - 1u, pmap->base_va, &census) &&
 	    census.nr_pages == pmap->nr_pages &&
 	    census.nr_tracked == pmap->nr_tracked &&
 	    census.nr_wired == pmap->nr_wired &&

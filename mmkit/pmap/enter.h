@@ -42,9 +42,10 @@ MMK_BEGIN_DECLS
  * locks    takes bucket, pmap. None above VM held; none above MAP if a large
  *          leaf may be there: it waits, or splits it.
  * errors   MMK_ERR_NOMEM: a table or an entry of the reverse map.
- *          MMK_ERR_INVAL: unaligned, beyond the widths, no permission at all,
- *          flags that this CPU cannot express (mmk_pt_can_express), or global
- *          where the pmap has a tag. MMK_ERR_LIMIT: the frame has 2^31 translated
+ *          MMK_ERR_INVAL: unaligned, beyond the widths or in the other half, no
+ *          permission at all, flags that this CPU cannot express
+ *          (mmk_pt_can_express), global where the pmap has a tag, or user in the
+ *          kernel's. MMK_ERR_LIMIT: the frame has 2^31 translated
  *          pages. Nothing changed by any, but that a large leaf may be split.
  */
 MMK_API MMK_NODISCARD enum mmk_err mmk_pmap_enter(struct mmk_pmap *pmap,
@@ -93,17 +94,16 @@ struct mmk__enter {
 /* What a leaf keeps until it is emptied and flushed. */
 #define MMK__ENTER_KIND (MMK_PMAP_TYPE | MMK_PMAP_GLOBAL | MMK_PMAP_UNTRACKED)
 
-/* With a tag a translation is of one space only: it cannot be global. */
 MMK_PRIVATE bool
 mmk__enter_is_valid(const struct mmk_pmap *pmap, mmk_va va, mmk_pa pa,
     unsigned flags)
 {
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
 
-	return mmk_is_page_aligned(va) && va < mmk_pt_va_limit(shape) &&
+	return mmk_is_page_aligned(va) && mmk_pmap_covers(pmap, va) &&
 	    mmk_is_page_aligned(pa) && pa >> shape->pa_bits == 0 &&
 	    (flags & MMK_PROT_ALL) != 0 && mmk_pt_can_express(shape, flags) &&
-	    ((flags & MMK_PMAP_GLOBAL) == 0 || pmap->tag == 0);
+	    (flags & pmap->refused) == 0;
 }
 
 /* Move the count of wired pages from a leaf's old flags to its new ones. */
@@ -388,8 +388,8 @@ MMK_API enum mmk_err
 mmk_pmap_enter(struct mmk_pmap *pmap, mmk_va va, mmk_pa pa, unsigned flags)
 {
 	struct mmk_pmap_sys *sys = pmap->sys;
-	struct mmk__enter enter = { pmap, va, pa, flags, 0, 0, 0, false, false,
-		0, NULL, NULL };
+	struct mmk__enter enter = { pmap, va, pa, flags | pmap->implied, 0, 0,
+		0, false, false, 0, NULL, NULL };
 
 	if (!mmk__enter_is_valid(pmap, va, pa, flags))
 		return MMK_ERR_INVAL;
@@ -577,7 +577,6 @@ mmk__enter_level(const struct mmk__enter *run, uint64_t nr_pages)
 		mmk_va span_bytes = mmk__pt_span(&sys->shape, level);
 
 		if (nr <= nr_pages && (run->va & (span_bytes - 1)) == 0 &&
-		    run->va + span_bytes <= mmk_pt_va_limit(&sys->shape) &&
 		    mmk__super_fits(sys, span_bytes, run->pa, run->flags))
 			break;
 	}
@@ -630,8 +629,8 @@ MMK_API enum mmk_err
 mmk_pmap_enter_run(struct mmk_pmap *pmap, mmk_va va, mmk_pa pa,
     uint64_t nr_pages, unsigned flags, uint64_t *nr_done_out)
 {
-	struct mmk__enter run = { pmap, va, pa, flags, 0, 0, 0, false, false,
-		0, NULL, NULL };
+	struct mmk__enter run = { pmap, va, pa, flags | pmap->implied, 0, 0, 0,
+		false, false, 0, NULL, NULL };
 	enum mmk_err err = MMK_OK;
 	uint64_t nr_done = 0;
 
@@ -641,7 +640,8 @@ mmk_pmap_enter_run(struct mmk_pmap *pmap, mmk_va va, mmk_pa pa,
 		if (!mmk__enter_is_valid(pmap, run.va, run.pa, flags))
 			err = MMK_ERR_INVAL;
 		else
-			err = mmk__enter_some(&run, nr_pages - nr_done, &nr);
+			err = mmk__enter_some(&run, mmk_min(nr_pages - nr_done,
+			    mmk_pages_of_bytes(pmap->end_va - run.va)), &nr);
 		if (err != MMK_OK)
 			break;
 		nr_done += nr;

@@ -204,8 +204,8 @@ mmk__gather_pending(struct mmk_gather *gather)
 	    (gather->tables == 0 ||
 	        MMKIT_ATOMIC_LOAD(&pmap->nr_gathers) == 1))
 		return;
-	gather->start_va = 0;
-	gather->end_va = mmk_pt_va_limit(&pmap->sys->shape);
+	gather->start_va = pmap->base_va;
+	gather->end_va = pmap->end_va;
 }
 
 MMK_API void

@@ -104,14 +104,14 @@ mmk__batch_begin(struct mmk__batch *batch, struct mmk_pmap *pmap)
 MMK_PRIVATE void
 mmk__batch_add(struct mmk__batch *batch, mmk_va va, unsigned level)
 {
-	mmk_va span_bytes =
-	    mmk__pt_span(&batch->pmaps[batch->nr]->sys->shape, level);
+	const struct mmk_pmap *pmap = batch->pmaps[batch->nr];
+	mmk_va span_bytes = mmk__pt_span(&pmap->sys->shape, level);
 	mmk_va start_va = mmk_round_down(va, span_bytes);
 
 	batch->starts[batch->nr] =
 	    mmk_min(batch->starts[batch->nr], start_va);
-	batch->ends[batch->nr] =
-	    mmk_max(batch->ends[batch->nr], start_va + span_bytes);
+	batch->ends[batch->nr] = mmk_max(batch->ends[batch->nr],
+	    mmk__pmap_end(pmap, start_va, span_bytes));
 }
 
 /* The leaf at the path's end has changed, or all that is empty with it. */

@@ -8,6 +8,7 @@
  *         order:
  *
  *           table.h   the shape of a table, the walk
+ *           half.h    one root for the kernel's half and a program's
  *           tag.h     what a TLB keeps of a space that is not in use
  *           gather.h  flush first, free after
  *           rmap.h    from a frame to its translations
@@ -19,9 +20,11 @@
  *
  *         doc/PMAP.md has the contract of all operations on one page.
  *
- *         A pmap translates addresses from 0 to mmk_pt_va_limit(shape). On
- *         architectures that keep the kernel's half in the same table, that
- *         half is the kernel's own: nothing here reads or writes it.
+ *         A pmap translates addresses from 0 to mmk_pt_va_limit(shape), the
+ *         lower half; but one, which a kernel may have, the upper half: it is
+ *         the same in every space, active on a CPU beside any other pmap, has no
+ *         tag, and its leaves are global and never user mode's. Without it the
+ *         upper half is the kernel's own, and nothing here reads or writes it.
  *
  *         Each operation below, in super.h, enter.h and page.h may be replaced alone: a backend
  *         (or the configuration) that defines a macro of its name, as in
@@ -64,7 +67,8 @@ MMK_API MMK_NODISCARD enum mmk_err mmk_pmap_sys_init(struct mmk_pmap_sys *sys,
 MMK_API void mmk_pmap_sys_fini(struct mmk_pmap_sys *sys);
 
 /*
- * mmk_pmap_init: an empty pmap: one table.
+ * mmk_pmap_init: an empty pmap of the lower half: one table. Where both halves
+ * have one root, and the kernel has a pmap, its entries are in it.
  *
  * errors   MMK_ERR_NOMEM: nothing changed.
  */
@@ -72,8 +76,21 @@ MMK_API void mmk_pmap_sys_fini(struct mmk_pmap_sys *sys);
 MMK_API MMK_NODISCARD enum mmk_err mmk_pmap_init(struct mmk_pmap *pmap,
     struct mmk_pmap_sys *sys, void *owner);
 /*
- * pre: no translation is left and no CPU has it active. Frees every table.
- * Waits for page operations of other CPUs that still have it to flush.
+ * mmk_pmap_init_kernel: an empty pmap of the upper half, from pmap->base_va up to
+ * pmap->end_va; addresses are absolute.
+ *
+ * pre      `sys` has no other pmap, of either half.
+ * errors   MMK_ERR_NOMEM. MMK_ERR_INVAL: the backend has no mmk_pt_activate_kernel.
+ *          Nothing changed.
+ * cost     one table; where both halves have one root, one for each entry of the
+ *          upper half, too: 1 MiB on x86_64.
+ */
+#define mmk_pmap_init_kernel MMK_STAMP(mmk_pmap_init_kernel)
+MMK_API MMK_NODISCARD enum mmk_err mmk_pmap_init_kernel(struct mmk_pmap *pmap,
+    struct mmk_pmap_sys *sys, void *owner);
+/*
+ * pre: no translation is left and no CPU has it active; if it is the kernel's,
+ * `sys` has no other any more. Frees every table. Waits for page operations of other CPUs that still have it to flush.
  */
 MMK_API void mmk_pmap_fini(struct mmk_pmap *pmap);
 
@@ -173,15 +190,20 @@ MMK_API bool mmk_pmap_emulate(struct mmk_pmap *pmap, mmk_va va,
 /*
  * The current CPU, which is `cpu`, translates through `pmap` from now on.
  *
- * pre      no pmap is active on it. Of this and the next: the thread stays on
- *          `cpu` from before it read MMKIT_CPU_ID() until the return, as it
- *          does in a context switch.
+ * The kernel's: once on each CPU; it is active there beside any other. Where both
+ * halves have one root it comes before all others.
+ *
+ * pre      no pmap of this half is active on it. Of this and the next: the
+ *          thread stays on `cpu` from before it read MMKIT_CPU_ID() until the
+ *          return, as it does in a context switch.
  */
 MMK_API void mmk_pmap_activate(struct mmk_pmap *pmap, unsigned cpu);
 /*
  * The current CPU, which is `cpu`, translates through no pmap: before another is
  * activated, not after, and when it goes idle. With a tag (shape->tag_bits) it
- * keeps what it holds of this one, and nobody asks it any more.
+ * keeps what it holds of this one, and nobody asks it any more. The kernel's is
+ * active as before, until it is deactivated itself: last, by a CPU that goes
+ * offline, whose code and stack something else translates.
  */
 MMK_API void mmk_pmap_deactivate(struct mmk_pmap *pmap, unsigned cpu);
 
@@ -213,6 +235,7 @@ mmk_pmap_sys_init(struct mmk_pmap_sys *sys, struct mmk_phys *phys,
 	sys->nr_flushes = 0;
 	sys->nr_shootdowns = 0;
 	sys->nr_avoided = 0;
+	sys->kernel = NULL;
 	if (mmk__tags_init(sys) != MMK_OK)
 		return MMK_ERR_NOMEM;
 	mmk_pool_init_caches(&sys->cache_pool, phys);
@@ -231,22 +254,14 @@ mmk_pmap_sys_fini(struct mmk_pmap_sys *sys)
 	mmk__tags_fini(sys);
 }
 
-MMK_API enum mmk_err
-mmk_pmap_init(struct mmk_pmap *pmap, struct mmk_pmap_sys *sys, void *owner)
+/* All but the root and what depends on the half. */
+MMK_PRIVATE void
+mmk__pmap_init_counts(struct mmk_pmap *pmap)
 {
-	struct mmk_frame *root;
-
-	pmap->payer = NULL;
-	root = mmk__table_alloc(sys, pmap, MMK_ALLOC_ZERO);
-	if (root == NULL)
-		return MMK_ERR_NOMEM;
-	pmap->sys = sys;
-	pmap->root = root;
 	for (unsigned i = 0; i < (MMKIT_CPU_MAX + 63) / 64; i++) {
 		pmap->cpus.words[i] = 0;
 		pmap->fresh.words[i] = 0;
 	}
-	pmap->tag = mmk__tag_alloc(sys);
 	pmap->nr_pages = 0;
 	pmap->nr_tracked = 0;
 	pmap->nr_wired = 0;
@@ -258,18 +273,76 @@ mmk_pmap_init(struct mmk_pmap *pmap, struct mmk_pmap_sys *sys, void *owner)
 	pmap->nr_flushing = 0;
 	pmap->nr_gathers = 0;
 	pmap->has_global = 0;
-	pmap->owner = owner;
 	MMKIT_LOCK_INIT(&pmap->lock, "pmap", MMK_RANK_PMAP);
+}
+
+MMK_PRIVATE MMK_NODISCARD enum mmk_err
+mmk__pmap_init_root(struct mmk_pmap *pmap, struct mmk_pmap_sys *sys,
+    void *owner)
+{
+	struct mmk_frame *root;
+
+	pmap->payer = NULL;
+	root = mmk__table_alloc(sys, pmap, MMK_ALLOC_ZERO);
+	if (root == NULL)
+		return MMK_ERR_NOMEM;
+	pmap->sys = sys;
+	pmap->root = root;
+	pmap->owner = owner;
+	mmk__pmap_init_counts(pmap);
+	return MMK_OK;
+}
+
+MMK_API enum mmk_err
+mmk_pmap_init(struct mmk_pmap *pmap, struct mmk_pmap_sys *sys, void *owner)
+{
+	if (mmk__pmap_init_root(pmap, sys, owner) != MMK_OK)
+		return MMK_ERR_NOMEM;
+	pmap->base_va = 0;
+	pmap->end_va = mmk_pt_va_limit(&sys->shape);
+	pmap->sign_va = 0;
+	pmap->implied = 0;
+	pmap->tag = mmk__tag_alloc(sys);
+	/* With a tag a translation is of one space only. */
+	pmap->refused = pmap->tag != 0 ? MMK_PMAP_GLOBAL : 0;
+	mmk__root_share(pmap);
+	return MMK_OK;
+}
+
+MMK_API enum mmk_err
+mmk_pmap_init_kernel(struct mmk_pmap *pmap, struct mmk_pmap_sys *sys,
+    void *owner)
+{
+	const struct mmk_pt_shape *shape = &sys->shape;
+
+	MMK_ASSERT(sys->kernel == NULL);
+	if (!MMK_PT_HAS_KERNEL)
+		return MMK_ERR_INVAL;
+	if (mmk__pmap_init_root(pmap, sys, owner) != MMK_OK)
+		return MMK_ERR_NOMEM;
+	pmap->base_va = (mmk_va)0 - mmk_pt_va_limit(shape);
+	pmap->end_va = (mmk_va)0 - MMK_PAGE_BYTES;
+	pmap->sign_va = (mmk_va)0 - ((mmk_va)1 << shape->va_bits);
+	pmap->tag = 0;
+	pmap->implied =
+	    (shape->features & MMK_PT_GLOBAL) != 0 ? MMK_PMAP_GLOBAL : 0;
+	pmap->refused = MMK_PMAP_USER;
+	if (!mmk__root_fill(pmap)) {
+		mmk__root_clear(pmap);
+		mmk__table_free(sys, pmap->root);
+		pmap->root = NULL;
+		return MMK_ERR_NOMEM;
+	}
+	sys->kernel = pmap;
 	return MMK_OK;
 }
 
 MMK_API enum mmk_err
 mmk_pmap_set_payer(struct mmk_pmap *pmap, const struct mmk_slab_payer *payer)
 {
-	MMK_ASSERT(pmap->nr_tables == 1);
 	MMK_ASSERT(pmap->nr_pages == 0);
 	MMK_ASSERT(pmap->payer == NULL);
-	if (payer->charge(payer->ctx, 1) != MMK_OK)
+	if (payer->charge(payer->ctx, pmap->nr_tables) != MMK_OK)
 		return MMK_ERR_NOMEM;
 	pmap->payer = payer;
 	return MMK_OK;
@@ -282,12 +355,15 @@ mmk_pmap_fini(struct mmk_pmap *pmap)
 		MMKIT_CPU_RELAX();
 	MMKIT_LOCK(&pmap->lock);
 	MMK_ASSERT(pmap->nr_pages == 0);
-	MMK_ASSERT(pmap->nr_tables == 1);
 	MMK_ASSERT(pmap->nr_reserved == 0);
 	MMK_ASSERT(MMKIT_ATOMIC_LOAD(&pmap->nr_gathers) == 0);
 	for (unsigned i = 0; i < (MMKIT_CPU_MAX + 63) / 64; i++)
 		MMK_ASSERT(MMKIT_ATOMIC_LOAD(&pmap->cpus.words[i]) == 0);
 	MMKIT_UNLOCK(&pmap->lock);
+	mmk__root_clear(pmap);
+	MMK_ASSERT(pmap->nr_tables == 1);
+	if (pmap->sys->kernel == pmap)
+		pmap->sys->kernel = NULL;
 	mmk__tag_free(pmap->sys, pmap->tag);
 	mmk__table_free(pmap->sys, pmap->root);
 	pmap->root = NULL;
@@ -375,14 +451,13 @@ MMK_API enum mmk_err
 mmk_pmap_kenter(struct mmk_pmap *pmap, mmk_va va, mmk_pa pa, uint64_t nr_pages,
     unsigned flags)
 {
-	const struct mmk_pt_shape *shape = &pmap->sys->shape;
-	mmk_pa pa_limit = (mmk_pa)1 << shape->pa_bits;
+	mmk_pa pa_limit = (mmk_pa)1 << pmap->sys->shape.pa_bits;
 	uint64_t nr_done;
 	enum mmk_err err;
 
 	flags |= MMK_PMAP_WIRED | MMK_PMAP_UNTRACKED;
 	if (!mmk__enter_is_valid(pmap, va, pa, flags) ||
-	    nr_pages > mmk_pages_of_bytes(mmk_pt_va_limit(shape) - va) ||
+	    nr_pages > mmk_pages_of_bytes(pmap->end_va - va) ||
 	    nr_pages > mmk_pages_of_bytes(pa_limit - pa))
 		return MMK_ERR_INVAL;
 	err = mmk_pmap_enter_run(pmap, va, pa, nr_pages, flags, &nr_done);
@@ -508,8 +583,7 @@ MMK_API void
 mmk_pmap_settle(struct mmk_pmap *pmap)
 {
 	if (MMKIT_ATOMIC_LOAD(&pmap->nr_flushing) != 0)
-		mmk__flush(pmap, (mmk_va)0,
-		    mmk_pt_va_limit(&pmap->sys->shape));
+		mmk__flush(pmap, pmap->base_va, pmap->end_va);
 }
 #endif
 
@@ -518,7 +592,7 @@ MMK_API bool
 mmk_pmap_query(struct mmk_pmap *pmap, mmk_va va, struct mmk_translation *out)
 {
 	va = mmk_page_floor(va);
-	if (va >= mmk_pt_va_limit(&pmap->sys->shape))
+	if (!mmk_pmap_covers(pmap, va))
 		return false;
 	return mmk_pmap_next(pmap, va, va + MMK_PAGE_BYTES, out);
 }
@@ -616,6 +690,24 @@ mmk_pmap_emulate(struct mmk_pmap *pmap, mmk_va va, unsigned access)
 }
 #endif
 
+/* What a CPU walks that has no other: NULL, or the kernel's if it has both. */
+MMK_PRIVATE struct mmk_pmap *
+mmk__pmap_idle(const struct mmk_pmap_sys *sys)
+{
+	return mmk_pt_halves_share_root(&sys->shape) ? sys->kernel : NULL;
+}
+
+/* With this pmap the CPU gets the kernel's half: it must be in its set. */
+MMK_PRIVATE bool
+mmk__pmap_has_kernel(const struct mmk_pmap *pmap, unsigned cpu)
+{
+	const struct mmk_pmap *kernel = mmk__pmap_idle(pmap->sys);
+
+	return kernel == NULL ||
+	    (MMKIT_ATOMIC_LOAD(&kernel->cpus.words[cpu / 64]) >> cpu % 64 &
+	        1) != 0;
+}
+
 /*
  * The CPU is in the set before it can load its first translation, so whoever
  * changes an entry after that and asks the set finds it there.
@@ -627,6 +719,11 @@ mmk_pmap_activate(struct mmk_pmap *pmap, unsigned cpu)
 	MMK_ASSERT(cpu < MMKIT_CPU_MAX);
 	(void)MMKIT_ATOMIC_OR(&pmap->cpus.words[cpu / 64],
 	    (uint64_t)1 << cpu % 64);
+	if (pmap->base_va != 0) {
+		mmk_pt_activate_kernel(pmap);
+		return;
+	}
+	MMK_ASSERT(mmk__pmap_has_kernel(pmap, cpu));
 	if (pmap->tag != 0)
 		mmk__tag_activate(pmap, cpu);
 	else
@@ -639,12 +736,14 @@ MMK_API void
 mmk_pmap_deactivate(struct mmk_pmap *pmap, unsigned cpu)
 {
 	MMK_ASSERT(cpu < MMKIT_CPU_MAX);
-	mmk_pt_activate(NULL);
+	if (pmap->base_va != 0)
+		mmk_pt_activate_kernel(NULL);
+	else
+		mmk_pt_activate(mmk__pmap_idle(pmap->sys));
 	/* Leaving a space does not reach what is good in all. */
-	if (MMKIT_ATOMIC_LOAD(&pmap->has_global) != 0) {
+	if (pmap->base_va != 0 || MMKIT_ATOMIC_LOAD(&pmap->has_global) != 0) {
 		(void)MMKIT_ATOMIC_ADD(&pmap->sys->nr_flushes, (uint64_t)1);
-		mmk_pt_invalidate(pmap, (mmk_va)0,
-		    mmk_pt_va_limit(&pmap->sys->shape));
+		mmk_pt_invalidate(pmap, pmap->base_va, pmap->end_va);
 	}
 	(void)MMKIT_ATOMIC_AND(&pmap->cpus.words[cpu / 64],
 	    ~((uint64_t)1 << cpu % 64));

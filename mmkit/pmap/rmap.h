@@ -282,9 +282,12 @@ mmk__spread_init(struct mmk__spread *spread, const struct mmk_frame *frame,
 	spread->base_va = entry->va;
 	spread->va = entry->va;
 	spread->end_va = entry->va + (MMK_PAGE_BYTES << frame->order);
-	/* The frame's first pages would lie below address 0. */
-	if (spread->end_va < spread->va)
+	/* The frame's first pages would lie below address 0, or its last ones
+	 * beyond 2^64. */
+	if (spread->end_va < spread->va && entry->pmap->base_va == 0)
 		spread->va = 0;
+	else if (spread->end_va < spread->va)
+		spread->end_va = entry->pmap->end_va;
 	mmk__path_init(&spread->path);
 }
 

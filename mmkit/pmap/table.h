@@ -19,6 +19,13 @@
  *         which has MMK_PMAP_CONTIG. The hardware may note in any of them that
  *         any page was accessed or modified.
  *
+ *         A pmap translates the addresses from base_va to end_va: the lower
+ *         half, from 0, or, the kernel's, the upper one, up to the last page,
+ *         which never is: so every end fits in an mmk_va. Where both halves
+ *         have one root (mmk_pt_halves_share_root) the root of every pmap has
+ *         the kernel's entries, and so that these never change, the tables that
+ *         they lead to are all there from the start, and stay.
+ *
  *         A large leaf keeps in reserve, on pmap->reserve, the tables that
  *         splitting it all the way down takes: see super.h. While an entry is
  *         between a leaf and a table it is empty, pmap->is_changing is set,
@@ -29,8 +36,10 @@
  * COST    a walk is one load for each level; skipping absent tables is free
  * SOURCE  own; one walk for all machines is also NetBSD's sys/uvm/pmap
  *
- * I1      a table's frame->mapped == its entries in use    tested by: check
- * I2      no table but the root is empty                   tested by: check
+ * I1      a table's frame->mapped == its entries in use, and 1 if it is to
+ *         stay; the kernel's entries in the roots of others are not counted
+ *                                                          tested by: check
+ * I2      no table is empty but the root, and what stays   tested by: check
  * I3      pmap->nr_tables == tables reachable from root    tested by: check
  * I4      pmap->nr_reserved == tables on pmap->reserve == what all large
  *         leaves together need                             tested by: check
@@ -157,7 +166,8 @@ mmk_pt_can_express(const struct mmk_pt_shape *shape, unsigned flags)
  * And, as macros only, if the default below does not fit:
  *
  *   mmk_pt_is_known(shape)     the backend can spell what such tables hold
- *   mmk_pt_va_limit(shape)     the end of the addresses a pmap translates
+ *   mmk_pt_va_limit(shape)     the end of the lower half; the upper one is as
+ *                              large
  *   mmk_pt_raised(pmap, va)    a right was added in place: make this CPU look
  *                              again, if a fault alone does not
  *   MMK_PT_INVALIDATE_IS_BROADCAST  defined: mmk_pt_invalidate reaches every
@@ -168,6 +178,17 @@ mmk_pt_can_express(const struct mmk_pt_shape *shape, unsigned flags)
  *                              if is_fresh, or else is dropped, before it walks
  *                              the new tables. Asked for where shape->tag_bits
  *                              can be more than 0
+ *   mmk_pt_activate_kernel(pmap)  this CPU finds the upper half in the kernel's
+ *                              pmap from now on, whatever it has of the lower;
+ *                              NULL: nowhere. Without it there is no pmap of
+ *                              the kernel. With it, mmk_pt_invalidate and
+ *                              mmk_pt_raised of that pmap (pmap->base_va is
+ *                              not 0) reach global leaves, and upper entries
+ *                              under every tag
+ *   MMK_PT_HALVES_SHARE_ROOT   defined: one root has both halves. Who leaves a
+ *                              pmap is given the kernel's, if there is one, in
+ *                              place of NULL by mmk_pt_activate
+ *   mmk_pt_halves_share_root(shape)  the same, if it is known at run time only
  */
 
 struct mmk_cpu_set {
@@ -200,6 +221,7 @@ struct mmk_pmap_sys {
 	                             * would need it, on a uniprocessor */
 	uint64_t nr_avoided;        /* [a] CPUs not asked: they drop what they
 	                             * hold when they next use it */
+	struct mmk_pmap *kernel;    /* [I] once pmaps are made; NULL: none */
 	struct mmk_tags tags;
 	MMKIT_LOCK_T rmap_locks[MMK_RMAP_BUCKETS];
 	uint32_t nr_due[MMK_RMAP_BUCKETS]; /* [a] changes not flushed yet */
@@ -208,6 +230,11 @@ struct mmk_pmap_sys {
 struct mmk_pmap {
 	struct mmk_pmap_sys *sys; /* [I] */
 	struct mmk_frame *root;   /* [I] the top table */
+	mmk_va base_va;           /* [I] 0, or where the upper half starts */
+	mmk_va end_va;            /* [I] of what it translates */
+	mmk_va sign_va;           /* [I] what base_va has above the indices */
+	unsigned implied;         /* [I] flags that all its leaves have */
+	unsigned refused;         /* [I] flags that none may have */
 	struct mmk_cpu_set cpus;  /* [a] CPUs that use it; without a tag also:
 	                           * that may hold translations of it */
 	struct mmk_cpu_set fresh; /* [a] CPUs whose copies are good, with a tag */
@@ -263,10 +290,30 @@ MMK_END_DECLS
 #define mmk_pt_activate_tag(pmap, is_fresh) \
 	((void)(is_fresh), mmk_pt_activate(pmap))
 #endif
+#ifdef mmk_pt_activate_kernel
+#define MMK_PT_HAS_KERNEL true
+#else
+#define MMK_PT_HAS_KERNEL false
+#define mmk_pt_activate_kernel(pmap) ((void)(pmap))
+#endif
+#ifndef mmk_pt_halves_share_root
+#ifdef MMK_PT_HALVES_SHARE_ROOT
+#define mmk_pt_halves_share_root(shape) ((void)(shape), true)
+#else
+#define mmk_pt_halves_share_root(shape) ((void)(shape), false)
+#endif
+#endif
 #if !defined(MMKIT_PORT_UNIPROCESSOR) && !defined(MMKIT_TLB_SHOOTDOWN) && \
     !defined(MMK_PT_INVALIDATE_IS_BROADCAST)
 #error "mmkit: define MMKIT_TLB_SHOOTDOWN(pmap, start_va, end_va) in your port header; see doc/PORTING.md, shootdown"
 #endif
+
+/* Is `va` one of the addresses that the pmap translates? */
+static inline bool
+mmk_pmap_covers(const struct mmk_pmap *pmap, mmk_va va)
+{
+	return va - pmap->base_va < pmap->end_va - pmap->base_va;
+}
 
 #endif /* MMKIT_PMAP_TABLE_H */
 
@@ -458,6 +505,7 @@ mmk__path_find(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 	path->table = NULL;
 	path->is_whole = false;
 	path->nr_entries = 1;
+	va ^= pmap->sign_va;
 	for (;; level--) {
 		uint64_t pte;
 
@@ -496,7 +544,7 @@ mmk__path_leaf(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
 	uint64_t *slot, pte;
 
-	if (va >= mmk_pt_va_limit(shape) || !mmk__path_find(pmap, va, path))
+	if (!mmk_pmap_covers(pmap, va) || !mmk__path_find(pmap, va, path))
 		return NULL;
 	slot = path->slots[path->level];
 	pte = MMKIT_ATOMIC_LOAD(slot);
@@ -532,6 +580,16 @@ mmk__path_end(const struct mmk_pt_shape *shape, const struct mmk__path *path)
 		return path->va + MMK_PAGE_BYTES;
 	return mmk__path_start(shape, path) +
 	    mmk__pt_span(shape, path->level) * path->nr_entries;
+}
+
+/*
+ * The end of what starts at start_va; of the kernel's last entry that would be
+ * 2^64, so it ends before the page that is never there.
+ */
+MMK_PRIVATE mmk_va
+mmk__pmap_end(const struct mmk_pmap *pmap, mmk_va start_va, mmk_va bytes)
+{
+	return start_va + mmk_min(bytes, pmap->end_va - start_va);
 }
 
 /* How many pages it translates. */
@@ -596,11 +654,14 @@ mmk__path_next(const struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
     struct mmk__path *path)
 {
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
-	mmk_va at = mmk_page_floor(*va);
+	mmk_va base_va = pmap->base_va;
+	mmk_va at = mmk_max(mmk_page_floor(*va), base_va);
 
-	if (end_va > mmk_pt_va_limit(shape))
-		end_va = mmk_pt_va_limit(shape);
-	for (; at < end_va; at = mmk__path_end(shape, path)) {
+	end_va = mmk_min(end_va, pmap->end_va);
+	if (at >= end_va)
+		return false;
+	/* What ends at 2^64, which is 0, is beyond the end, too. */
+	for (; at - base_va < end_va - base_va; at = mmk__path_end(shape, path)) {
 		uint64_t pte;
 
 		if (!mmk__path_step(pmap, at, path))
@@ -779,7 +840,8 @@ mmk__path_settle(struct mmk_pmap *pmap, const struct mmk__path *path)
 	        MMKIT_ATOMIC_LOAD(&pmap->nr_flushing) == 0))
 		return;
 	(void)MMKIT_ATOMIC_ADD(&pmap->sys->nr_flushes, (uint64_t)1);
-	mmk_pt_invalidate(pmap, start_va, start_va + span_bytes);
+	mmk_pt_invalidate(pmap, start_va,
+	    mmk__pmap_end(pmap, start_va, span_bytes));
 }
 
 /*

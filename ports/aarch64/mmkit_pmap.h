@@ -4,17 +4,25 @@
  *
  * WHAT    Binds pte.h to the names of the contract (mmkit/pmap/table.h), and
  *         adds the instructions. For kernels: MMKIT_PMAP_H names this file.
- *         A pmap is what TTBR0_EL1 translates. With ASIDs (tag_bits 8 or 16 in
+ *         A pmap is what TTBR0_EL1 translates, or, the kernel's,
+ *         TTBR1_EL1: that one has no ASID, its leaves are global, and the upper
+ *         entries that walks of it leave behind are filed under the ASID of the
+ *         moment, so it is flushed under all of them. With ASIDs (tag_bits 8 or 16 in
  *         the shape, TCR_EL1.AS accordingly, A1 = 0) each has its own; those
  *         without a tag share number 0, and leaving one drops its
  *         translations. Tags want MMKIT_KERNEL_ROOT_PA, the
  *         physical address of a page of zeros: TTBR0 gets it while no pmap is
- *         active.
+ *         active, TTBR1 when the kernel's has been.
  *
  *         The kernel must have set MAIR_EL1 (MMK_AARCH64_MAIR, or its own with
  *         MMK_AARCH64_ATTR_*), TCR_EL1 (mmk_aarch64_tcr() of the shape, and
- *         its own half), TCR2_EL1.E0POE and SCTLR_EL1.BT0 as the shape says
+ *         mmk_aarch64_tcr_upper() or its own half), TCR2_EL1.E0POE and SCTLR_EL1.BT0 as the shape says
  *         (nr_keys, features) and the rest of SCTLR_EL1.
+ *
+ *         Activating the kernel's pmap replaces TTBR1: the tables before it must
+ *         translate what runs then to the same pages, by leaves of the same size
+ *         (or the CPU has FEAT_BBM, level 2); or else the kernel does it itself,
+ *         from the lower half, by way of the page of zeros, and activates then.
  *
  * LAYER   a backend; included by mmkit/pmap/table.h
  * LOCKS   none
@@ -59,27 +67,31 @@ mmk_pt_published(struct mmk_pmap *pmap)
 static inline void
 mmk_aarch64_raised(struct mmk_pmap *pmap, mmk_va va)
 {
-	__asm__ volatile("dsb nshst\n\t"
-	                 "tlbi vae1, %0\n\t"
-	                 "dsb nsh\n\t"
-	                 "isb"
-	                 :
-	                 : "r"(mmk_aarch64_tlbi_operand(pmap->tag, va))
-	                 : "memory");
+	uint64_t operand = mmk_aarch64_tlbi_operand(pmap->tag, va);
+
+	__asm__ volatile("dsb nshst" : : : "memory");
+	if (pmap->base_va != 0)
+		__asm__ volatile("tlbi vaae1, %0" : : "r"(operand) : "memory");
+	else
+		__asm__ volatile("tlbi vae1, %0" : : "r"(operand) : "memory");
+	__asm__ volatile("dsb nsh\n\tisb" : : : "memory");
 }
 #define mmk_pt_raised mmk_aarch64_raised
 
 /*
  * VAE1IS and not VALE1IS: the range may have lost tables, and the cached
  * upper entries that led to them must go too. It reaches a global translation,
- * as ASIDE1IS does not.
+ * as ASIDE1IS does not. VAAE1IS of the kernel's pmap: its upper entries are under
+ * any ASID.
  */
 static inline void
 mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 {
+	bool is_kernel = pmap->base_va != 0;
+
 	__asm__ volatile("dsb ishst" : : : "memory");
 	if (mmk_pages_of_bytes(end_va - start_va) > MMK_AARCH64_TLBI_MAX) {
-		if (MMKIT_ATOMIC_LOAD(&pmap->has_global) != 0)
+		if (is_kernel || MMKIT_ATOMIC_LOAD(&pmap->has_global) != 0)
 			__asm__ volatile("tlbi vmalle1is" : : : "memory");
 		else
 			__asm__ volatile("tlbi aside1is, %0"
@@ -88,11 +100,20 @@ mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 			                 : "memory");
 		start_va = end_va;
 	}
-	for (mmk_va va = start_va; va < end_va; va += MMK_PAGE_BYTES)
-		__asm__ volatile("tlbi vae1is, %0"
-		                 :
-		                 : "r"(mmk_aarch64_tlbi_operand(pmap->tag, va))
-		                 : "memory");
+	for (mmk_va va = start_va; va < end_va; va += MMK_PAGE_BYTES) {
+		uint64_t operand = mmk_aarch64_tlbi_operand(pmap->tag, va);
+
+		if (is_kernel)
+			__asm__ volatile("tlbi vaae1is, %0"
+			                 :
+			                 : "r"(operand)
+			                 : "memory");
+		else
+			__asm__ volatile("tlbi vae1is, %0"
+			                 :
+			                 : "r"(operand)
+			                 : "memory");
+	}
 	__asm__ volatile("dsb ish\n\tisb" : : : "memory");
 }
 
@@ -105,6 +126,24 @@ mmk_aarch64_load_ttbr(uint64_t ttbr)
 {
 	__asm__ volatile("dsb ish\n\t"
 	                 "msr ttbr0_el1, %0\n\t"
+	                 "isb"
+	                 :
+	                 : "r"(ttbr)
+	                 : "memory");
+}
+
+/*
+ * The same of the upper half. What this CPU has of other tables there, or of
+ * TCR_EL1.EPD1, goes.
+ */
+static inline void
+mmk_aarch64_load_ttbr1(uint64_t ttbr)
+{
+	__asm__ volatile("dsb ish\n\t"
+	                 "msr ttbr1_el1, %0\n\t"
+	                 "isb\n\t"
+	                 "tlbi vmalle1\n\t"
+	                 "dsb nsh\n\t"
 	                 "isb"
 	                 :
 	                 : "r"(ttbr)
@@ -150,6 +189,15 @@ mmk_aarch64_activate_tag(struct mmk_pmap *pmap, bool is_fresh)
 	    mmk_frame_pa(pmap->sys->phys, pmap->root), pmap->tag));
 }
 #define mmk_pt_activate_tag mmk_aarch64_activate_tag
+
+/* NULL: the table of zeros, here too. */
+static inline void
+mmk_aarch64_activate_kernel(struct mmk_pmap *pmap)
+{
+	mmk_aarch64_load_ttbr1(mmk_aarch64_ttbr(pmap != NULL
+	        ? mmk_frame_pa(pmap->sys->phys, pmap->root)
+	        : (mmk_pa)MMKIT_KERNEL_ROOT_PA, 0));
+}
 #else
 /*
  * NULL: nothing is walked (TCR_EL1.EPD0). TLBs may remember that bit, so each
@@ -177,6 +225,35 @@ mmk_pt_activate(struct mmk_pmap *pmap)
 	                 : "r"(tcr & ~no_walk)
 	                 : "memory");
 }
+
+/* NULL: nothing is walked (TCR_EL1.EPD1). */
+static inline void
+mmk_aarch64_activate_kernel(struct mmk_pmap *pmap)
+{
+	uint64_t tcr;
+
+	__asm__ volatile("mrs %0, tcr_el1" : "=r"(tcr));
+	if (pmap == NULL) {
+		__asm__ volatile("msr tcr_el1, %0\n\tisb"
+		                 :
+		                 : "r"(tcr | MMK_AARCH64_TCR_EPD1));
+		mmk_aarch64_load_ttbr1(0);
+		return;
+	}
+	mmk_aarch64_load_ttbr1(mmk_aarch64_ttbr(
+	    mmk_frame_pa(pmap->sys->phys, pmap->root), 0));
+	if ((tcr & MMK_AARCH64_TCR_EPD1) == 0)
+		return;
+	__asm__ volatile("msr tcr_el1, %0\n\t"
+	                 "isb\n\t"
+	                 "tlbi vmalle1\n\t"
+	                 "dsb nsh\n\t"
+	                 "isb"
+	                 :
+	                 : "r"(tcr & ~MMK_AARCH64_TCR_EPD1)
+	                 : "memory");
+}
 #endif
+#define mmk_pt_activate_kernel mmk_aarch64_activate_kernel
 
 #endif /* MMKIT_AARCH64_PMAP_H */

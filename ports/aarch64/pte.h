@@ -169,7 +169,7 @@ mmk_aarch64_is_known(const struct mmk_pt_shape *shape)
 	    shape->leaf_level_max <= mmk_aarch64_block_level_max(shape);
 }
 
-/* TTBR0_EL1's half. */
+/* TTBR0_EL1's half; TTBR1_EL1's is as large. */
 static inline mmk_va
 mmk_aarch64_va_limit(const struct mmk_pt_shape *shape)
 {

@@ -19,6 +19,7 @@ struct cpu {
 	struct sim_tlb tlb;
 	struct sim_tlb upper; /* [T] what it has of upper entries */
 	uint64_t root_pa; /* [T] */
+	uint64_t kernel_root_pa; /* [T] as sim_cpu_set_kernel_root says */
 	uint64_t space;   /* [T] what its translations are filed under */
 	bool is_user;     /* [T] */
 	uint64_t keys;    /* [T] PKRU or POR_EL0 */
@@ -84,6 +85,7 @@ sim_cpus_boot(void)
 	for (unsigned i = 0; i < SIM_CPU_MAX; i++) {
 		pthread_mutex_init(&cpus[i].tlb.mutex, NULL);
 		cpus[i].root_pa = SIM_NO_ROOT;
+		cpus[i].kernel_root_pa = SIM_NO_ROOT;
 		cpus[i].space = config->tag_bits > 0 ? 0 : SIM_NO_ROOT;
 		cpus[i].is_user = true;
 		cpus[i].keys = is_x86_64 ? 0 : SIM_KEYS_ALL_ARM;
@@ -146,11 +148,33 @@ has_tags(void)
 	return sim_machine.config.tag_bits > 0;
 }
 
+static bool
+is_x86_64(void)
+{
+	return sim_machine.config.arch == SIM_ARCH_X86_64;
+}
+
 /* Tags, and flushes that concern only the one that a CPU is in. */
 static bool
 keeps_to_itself(void)
 {
 	return has_tags() && sim_machine.config.arch == SIM_ARCH_X86_64;
+}
+
+/* What a CPU walks that has no root of its own. */
+static uint64_t
+idle_root(const struct cpu *self)
+{
+	return is_x86_64() ? self->kernel_root_pa : SIM_NO_ROOT;
+}
+
+/* Loading CR3 drops what was made by the kernel's. locks: tlb.mutex. */
+static void
+leave_idle(struct cpu *self)
+{
+	if (is_x86_64() && self->kernel_root_pa != SIM_NO_ROOT &&
+	    self->space == self->kernel_root_pa)
+		forget_space(self, self->space);
 }
 
 void
@@ -163,6 +187,7 @@ sim_cpu_set_root(unsigned cpu, uint64_t root_pa)
 		return;
 	}
 	pthread_mutex_lock(&self->tlb.mutex);
+	leave_idle(self);
 	self->root_pa = root_pa;
 	self->space = root_pa;
 	pthread_mutex_unlock(&self->tlb.mutex);
@@ -199,18 +224,35 @@ void
 sim_cpu_clear_root(unsigned cpu)
 {
 	struct cpu *self = cpu_at(cpu);
-	uint64_t left;
+	uint64_t left, idle_pa;
 
 	pthread_mutex_lock(&self->tlb.mutex);
 	left = self->space;
+	idle_pa = idle_root(self);
 	if (!has_tags()) {
-		self->root_pa = SIM_NO_ROOT;
-		self->space = SIM_NO_ROOT;
+		self->root_pa = idle_pa;
+		self->space = idle_pa;
 		forget_space(self, left);
 	}
 	pthread_mutex_unlock(&self->tlb.mutex);
 	if (has_tags())
-		sim_cpu_set_tag(cpu, SIM_NO_ROOT, 0, left != 0);
+		sim_cpu_set_tag(cpu, idle_pa, 0, left != 0);
+}
+
+void
+sim_cpu_set_kernel_root(unsigned cpu, uint64_t root_pa)
+{
+	struct cpu *self = cpu_at(cpu);
+
+	pthread_mutex_lock(&self->tlb.mutex);
+	if (is_x86_64() && self->root_pa == self->kernel_root_pa) {
+		forget_space(self, self->space);
+		self->root_pa = root_pa;
+		if (!has_tags())
+			self->space = root_pa;
+	}
+	self->kernel_root_pa = root_pa;
+	pthread_mutex_unlock(&self->tlb.mutex);
 }
 
 uint64_t
@@ -457,12 +499,6 @@ judge_short_walk(unsigned cpu, const struct sim_walk_request *request,
 		judge_use(cpu, request, walk->pa, &found);
 }
 
-static bool
-is_x86_64(void)
-{
-	return sim_machine.config.arch == SIM_ARCH_X86_64;
-}
-
 /* The upper entries that the walk has read stay, whatever it came to. */
 static void
 keep_upper(struct cpu *self, uint64_t va, const struct sim_walk *walk)
@@ -532,8 +568,11 @@ translate(unsigned cpu, uint64_t va, unsigned access, uint64_t *pa_out,
     struct sim_walk *walk)
 {
 	struct cpu *self = &cpus[cpu];
-	struct sim_walk_request request = { self->root_pa, va, access,
-		self->is_user, false, true, self->keys };
+	bool is_upper = !is_x86_64() && (va >> 55 & 1) != 0 &&
+	    self->kernel_root_pa != SIM_NO_ROOT;
+	struct sim_walk_request request = {
+		is_upper ? self->kernel_root_pa : self->root_pa, va, access,
+		self->is_user, false, true, self->keys, is_upper };
 	struct sim_tlb_entry *entry =
 	    sim_tlb_lookup(&self->tlb, self->space, va);
 
@@ -718,6 +757,20 @@ sim_fetch(unsigned cpu, uint64_t va, void *buf, size_t bytes)
 
 /* ---- invalidation -------------------------------------------------------- */
 
+/* [start_va, last_va] under every tag. locks: tlb.mutex. */
+static void
+forget_everywhere(struct cpu *self, uint64_t start_va, uint64_t last_va)
+{
+	if (keeps_to_itself()) {
+		forget_all(self);
+	} else if (is_x86_64()) {
+		forget_range(self, self->space, start_va, last_va);
+	} else {
+		sim_tlb_remove_anywhere(&self->tlb, start_va, last_va);
+		sim_tlb_remove_anywhere(&self->upper, start_va, last_va);
+	}
+}
+
 void
 sim_cpu_invalidate(unsigned cpu, void *pmap, uint64_t space,
     uint64_t start_va, uint64_t end_va)
@@ -730,7 +783,9 @@ sim_cpu_invalidate(unsigned cpu, void *pmap, uint64_t space,
 	pthread_mutex_lock(&self->tlb.mutex);
 	/* Of a tag that it is not in x86_64 can only drop all. An end of 0 is
 	 * the top of the address space. */
-	if (keeps_to_itself() && self->space != space)
+	if (space == SIM_EVERY_SPACE)
+		forget_everywhere(self, start_va, end_va - 1);
+	else if (keeps_to_itself() && self->space != space)
 		forget_space(self, space);
 	else
 		forget_range(self, space, start_va, end_va - 1);
@@ -763,7 +818,10 @@ sim_tlb_invalidate_page(void *pmap, uint64_t space, uint64_t va)
 	(void)pmap;
 	COUNT(nr_invalidations);
 	pthread_mutex_lock(&self->tlb.mutex);
-	forget_range(self, space, va, va);
+	if (space == SIM_EVERY_SPACE)
+		forget_everywhere(self, va, va);
+	else
+		forget_range(self, space, va, va);
 	pthread_mutex_unlock(&self->tlb.mutex);
 }
 

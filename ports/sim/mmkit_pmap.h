@@ -89,10 +89,12 @@ mmk_pt_flags(const struct mmk_pt_shape *shape, unsigned level, uint64_t pte)
 	                               : mmk_aarch64_flags(shape, level, pte);
 }
 
-/* The address space's tag in the TLBs. */
+/* The address space's tag in the TLBs; of the kernel's half any. */
 static inline uint64_t
 sim_space_of_pmap(const struct mmk_pmap *pmap)
 {
+	if (pmap->base_va != 0)
+		return SIM_EVERY_SPACE;
 	return pmap->sys->shape.tag_bits > 0
 	    ? pmap->tag : mmk_frame_pa(pmap->sys->phys, pmap->root);
 }
@@ -126,10 +128,11 @@ sim_root_of_pmap(const struct mmk_pmap *pmap)
 	    ? root_pa : sim_root_of_ttbr(mmk_aarch64_ttbr(root_pa, pmap->tag));
 }
 
+/* The kernel's pmap: the machine knows its root. */
 static inline void
 mmk_pt_activate(struct mmk_pmap *pmap)
 {
-	if (pmap != NULL)
+	if (pmap != NULL && pmap->base_va == 0)
 		sim_cpu_set_root(sim_cpu_id(), sim_root_of_pmap(pmap));
 	else
 		sim_cpu_clear_root(sim_cpu_id());
@@ -142,6 +145,21 @@ mmk_sim_activate_tag(struct mmk_pmap *pmap, bool is_fresh)
 	    is_fresh);
 }
 #define mmk_pt_activate_tag mmk_sim_activate_tag
+
+static inline void
+mmk_sim_activate_kernel(struct mmk_pmap *pmap)
+{
+	sim_cpu_set_kernel_root(sim_cpu_id(),
+	    pmap != NULL ? sim_root_of_pmap(pmap) : SIM_NO_ROOT);
+}
+#define mmk_pt_activate_kernel mmk_sim_activate_kernel
+
+static inline bool
+mmk_sim_halves_share_root(const struct mmk_pt_shape *shape)
+{
+	return sim_pt_is_x86_64(shape);
+}
+#define mmk_pt_halves_share_root mmk_sim_halves_share_root
 
 /* The walkers read entries with acquire: nothing to publish. */
 static inline void

@@ -36,7 +36,8 @@
  *
  * I1      for each 4 KiB of RAM: reach[n].nr_pages = the translations in all
  *         TLBs that lead into it; nr_tables = those made through it, and cached
- *         upper entries in it or that lead to it
+ *         upper entries in it or that lead to it; but for the root that an
+ *         x86_64's upper half was found by, which any other may replace
  */
 #ifndef SIM_H
 #define SIM_H
@@ -71,6 +72,8 @@ struct sim_walk_request;
 
 /* "No address space": the root of a CPU that has none. */
 #define SIM_NO_ROOT UINT64_MAX
+/* Whose translations to forget: what is under any root or tag. */
+#define SIM_EVERY_SPACE (UINT64_MAX - 2)
 
 /* A zeroed structure is a machine: 64 MiB at 0, one CPU. */
 struct sim_config {
@@ -149,6 +152,14 @@ void sim_cpu_set_tag(unsigned cpu, uint64_t root_pa, uint64_t tag,
  */
 void sim_cpu_clear_root(unsigned cpu);
 uint64_t sim_cpu_root(unsigned cpu);
+/*
+ * The kernel's tables; SIM_NO_ROOT: none. aarch64: TTBR1_EL1's, which translate the
+ * upper half whatever the lower has; upper entries of it are filed under the tag
+ * (or root) of the lower, as the manual has it. x86_64: what the CPU walks when it
+ * has no other root; its upper half is for others to copy. Drops nothing on
+ * aarch64, and on x86_64 what a load of CR3 does.
+ */
+void sim_cpu_set_kernel_root(unsigned cpu, uint64_t root_pa);
 /* aarch64: the top table that a value of TTBR0_EL1 leads to. */
 uint64_t sim_root_of_ttbr(uint64_t ttbr);
 /* CPUs start in user mode. */
@@ -193,6 +204,8 @@ void sim_on_fault(sim_fault_handler *handler, void *ctx);
 /*
  * The current CPU forgets [start_va, end_va) of the address space whose root
  * or tag is `space`, global translations included. `pmap` is only handed to the hook.
+ * SIM_EVERY_SPACE: on aarch64 under each tag (TLBI VAA); on x86_64, if there are
+ * tags, all that it has (CR4.PGE), and else what INVLPG reaches: what it is in.
  */
 void sim_tlb_invalidate(void *pmap, uint64_t space, uint64_t start_va,
     uint64_t end_va);

@@ -146,13 +146,25 @@ count_table(uint64_t pa, int step)
 		    __ATOMIC_SEQ_CST);
 }
 
+/*
+ * The first entry of its way whose table it needs. One of an x86_64's upper half
+ * is good under every root that leads to the same table, and outlives this one
+ * if it is global.
+ */
+static unsigned
+first_needed(const struct sim_tlb_entry *entry)
+{
+	return sim_machine.config.arch == SIM_ARCH_X86_64 &&
+	    entry->va >> 63 != 0 ? 1 : 0;
+}
+
 /* Count a translation or upper entry in (1) or out (-1) wherever it reaches. */
 static void
 count_reach(const struct sim_tlb_entry *entry, int step)
 {
 	uint64_t page_bytes = (uint64_t)1 << entry->page_shift;
 
-	for (unsigned i = 0; i < entry->way.nr_entries; i++)
+	for (unsigned i = first_needed(entry); i < entry->way.nr_entries; i++)
 		count_table(entry->way.entry_pas[i], step);
 	if (entry->is_upper) {
 		count_table(entry->pa, step);
@@ -324,6 +336,21 @@ is_in_range(const struct sim_tlb_entry *entry, uint64_t start_va,
 	return entry->va <= last_va && (entry->va | inside) >= start_va;
 }
 
+void
+sim_tlb_remove_anywhere(struct sim_tlb *tlb, uint64_t start_va,
+    uint64_t last_va)
+{
+	for (size_t i = 0; i < tlb->nr_buckets; i++) {
+		struct sim_tlb_entry *entry = tlb->buckets[i], *after;
+
+		for (; entry != NULL; entry = after) {
+			after = entry->next;
+			if (is_in_range(entry, start_va, last_va))
+				sim_tlb_remove(tlb, entry);
+		}
+	}
+}
+
 /* Of two spaces, which may be the same one. */
 static void
 scan_and_remove(struct sim_tlb *tlb, uint64_t space, uint64_t other,
@@ -391,7 +418,7 @@ leads_to(const struct sim_tlb_entry *entry, uint64_t pa)
 static bool
 is_made_through(const struct sim_tlb_entry *entry, uint64_t pa)
 {
-	for (unsigned i = 0; i < entry->way.nr_entries; i++)
+	for (unsigned i = first_needed(entry); i < entry->way.nr_entries; i++)
 		if (entry->way.entry_pas[i] - pa < SIM_GRAIN_BYTES)
 			return true;
 	return entry->is_upper && entry->pa - pa < SIM_GRAIN_BYTES;

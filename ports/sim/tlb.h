@@ -62,6 +62,9 @@ void sim_tlb_remove(struct sim_tlb *tlb, struct sim_tlb_entry *entry);
 /* Those that overlap [start_va, last_va], of `space` or of all. */
 void sim_tlb_remove_range(struct sim_tlb *tlb, uint64_t space,
     uint64_t start_va, uint64_t last_va);
+/* The same, of whatever space. */
+void sim_tlb_remove_anywhere(struct sim_tlb *tlb, uint64_t start_va,
+    uint64_t last_va);
 /* All of `space`, but nothing that is good in every one. */
 void sim_tlb_remove_space(struct sim_tlb *tlb, uint64_t space);
 void sim_tlb_remove_all(struct sim_tlb *tlb);

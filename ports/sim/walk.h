@@ -46,6 +46,7 @@ struct sim_walk_request {
 	bool is_probe;   /* look only: set no bits */
 	bool has_keys;   /* protection keys are on: CR4.PKE, TCR2_EL1.E0POE */
 	uint64_t keys;   /* PKRU or POR_EL0 */
+	bool is_upper;   /* aarch64: the root is TTBR1_EL1's */
 };
 
 /* The upper entries of a way, from the root down, as a walk once read them. */

@@ -3,8 +3,8 @@
  * ports/sim/walk_aarch64.c: the translation table walk of an Arm processor
  *
  * WHAT    Stage 1 of the EL1&0 regime, VMSAv8-64 descriptors of 48-bit and of
- *         52-bit output addresses, granules of 4, 16 and 64 KiB, low half
- *         (TTBR0_EL1). Level 0 here is the manual's level 3. With hardware_ad
+ *         52-bit output addresses, granules of 4, 16 and 64 KiB, the low half
+ *         (TTBR0_EL1) and the high one (TTBR1_EL1, T1SZ = T0SZ). Level 0 here is the manual's level 3. With hardware_ad
  *         TCR_EL1.HA and HD are 1, else both are 0. SCTLR_EL1.WXN is 0. With
  *         pa_bits of 52 TCR_EL1.IPS is 0b110; has_ds is TCR_EL1.DS.
  * SOURCE  Arm ARM (DDI 0487) D8.2 (translation process), D8.3 (descriptor
@@ -323,6 +323,8 @@ descend(const struct sim_mmu *mmu, const struct sim_walk_request *request,
 {
 	uint64_t table_pa = request->root_pa;
 	uint64_t index_mask = ((uint64_t)1 << (mmu->page_shift - 3)) - 1;
+	/* D8.2: the initial level resolves bits up to 63 - TnSZ. */
+	uint64_t va = request->va & bits(mmu->va_bits - 1, 0);
 	uint64_t tables = 0;
 	const char *malformed = NULL;
 	unsigned level = mmu->nr_levels;
@@ -333,7 +335,7 @@ descend(const struct sim_mmu *mmu, const struct sim_walk_request *request,
 		tables |= out->entries[i] & TABLE_RESTRICTIONS;
 	while (level-- > 0) {
 		uint64_t index =
-		    request->va >> shift_of_level(mmu, level) & index_mask;
+		    va >> shift_of_level(mmu, level) & index_mask;
 		uint64_t entry;
 
 		out->level = level;
@@ -381,7 +383,8 @@ sim_walk_aarch64_from(const struct sim_mmu *mmu,
 {
 	do {
 		*out = (struct sim_walk){ 0 };
-		if (request->va >> mmu->va_bits != 0) {
+		if (request->va >> mmu->va_bits !=
+		    (request->is_upper ? UINT64_MAX >> mmu->va_bits : 0)) {
 			out->fault = SIM_FAULT_ADDRESS;
 			return;
 		}

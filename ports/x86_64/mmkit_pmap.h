@@ -11,13 +11,19 @@
  *         some all is dropped by a change of CR4.PGE.
  *
  *         The kernel must have set CR0.PG and WP, CR4.PAE, EFER.LME and NXE,
- *         IA32_PAT and CR4.PKE as the shape says (features, nr_keys),
- *         and must copy its own half (entries 256 to 511) into the root of
- *         every new pmap, a forked one too: mmk_frame_ptr(phys, pmap->root).
+ *         IA32_PAT and CR4.PKE as the shape says (features, nr_keys).
  *         MMKIT_KERNEL_ROOT_PA, a physical address, names the kernel's own top
- *         table; it must translate whatever runs while no pmap is active. With
- *         PCIDs what the kernel changes in its own half is to be dropped under
- *         all of them: a CPU keeps what it has when it goes from one to another.
+ *         table; it must translate whatever runs while no pmap is active.
+ *
+ *         Its own half (entries 256 to 511) is a pmap (mmk_pmap_init_kernel),
+ *         whose root is walked while no other is: then every new pmap has these
+ *         entries, and what changes is dropped under all PCIDs. That pmap must
+ *         translate what runs, before it is activated.
+ *
+ *         Or it is the kernel's business to copy these entries into the root of
+ *         every new pmap, a forked one too: mmk_frame_ptr(phys, pmap->root); and
+ *         to drop what it changes under all PCIDs: a CPU keeps what it has when
+ *         it goes from one to another.
  *
  * LAYER   a backend; included by mmkit/pmap/table.h
  * LOCKS   none
@@ -42,6 +48,7 @@
 #define mmk_pt_flags mmk_x86_64_flags
 #define mmk_pt_va_limit mmk_x86_64_va_limit
 #define mmk_pt_is_known mmk_x86_64_is_known
+#define MMK_PT_HALVES_SHARE_ROOT 1
 
 /* Stores are seen in order, and a faulting entry is never cached (4.10.2.3). */
 #define mmk_pt_published(pmap) ((void)(pmap))
@@ -81,13 +88,18 @@ mmk_x86_64_forget_all(void)
  * INVLPG concerns the tag that is in use. Another one is dropped as a whole, by
  * going there and back: both tables have the kernel in them. INVLPG also drops
  * every cached upper entry, for whatever address, so a range that lost tables
- * needs no more than the pages it lost.
+ * needs no more than the pages it lost. Of the kernel's pmap upper entries are
+ * under every tag: it drops all there is.
  */
 static inline void
 mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 {
 	uint64_t cr3;
 
+	if (pmap->base_va != 0 && pmap->sys->shape.tag_bits > 0) {
+		mmk_x86_64_forget_all();
+		return;
+	}
 	__asm__ volatile("movq %%cr3, %0" : "=r"(cr3) : : "memory");
 	if (pmap->tag != 0 && (cr3 & MMK_X86_64_CR3_PCID) != pmap->tag) {
 		mmk_x86_64_load_cr3(mmk_frame_pa(pmap->sys->phys,
@@ -109,7 +121,8 @@ mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 /*
  * This CPU walks pmap->root. NULL: the kernel's own root, which has PCID 0 in
  * common with pmaps that have no tag: who comes from one of those drops it all.
- * Who comes from another PCID finds nothing but the kernel's under it.
+ * Who comes from another PCID finds nothing but the kernel's under it. The same
+ * of the root of the kernel's pmap.
  */
 static inline void
 mmk_pt_activate(struct mmk_pmap *pmap)
@@ -119,7 +132,8 @@ mmk_pt_activate(struct mmk_pmap *pmap)
 	__asm__ volatile("movq %%cr3, %0" : "=r"(last) : : "memory");
 	if (pmap != NULL)
 		next = mmk_frame_pa(pmap->sys->phys, pmap->root);
-	else if ((last & MMK_X86_64_CR3_PCID) != 0)
+	if ((pmap == NULL || pmap->base_va != 0) &&
+	    (last & MMK_X86_64_CR3_PCID) != 0)
 		next |= MMK_X86_64_CR3_KEEP;
 	mmk_x86_64_load_cr3(next);
 }
@@ -132,5 +146,18 @@ mmk_x86_64_activate_tag(struct mmk_pmap *pmap, bool is_fresh)
 	    pmap->tag | (is_fresh ? MMK_X86_64_CR3_KEEP : 0));
 }
 #define mmk_pt_activate_tag mmk_x86_64_activate_tag
+
+/*
+ * Before any other pmap: the kernel's root in place of the one from its start,
+ * and nothing is left of that, of global translations either. NULL: back to it.
+ */
+static inline void
+mmk_x86_64_activate_kernel(struct mmk_pmap *pmap)
+{
+	mmk_pt_activate(pmap);
+	if (pmap != NULL)
+		mmk_x86_64_forget_all();
+}
+#define mmk_pt_activate_kernel mmk_x86_64_activate_kernel
 
 #endif /* MMKIT_X86_64_PMAP_H */

@@ -83,8 +83,8 @@
 #define MMK_X86_64_PA (((uint64_t)1 << 52) - ((uint64_t)1 << 12))
 
 /*
- * The end of the lower half. The upper half of the top table is the kernel's:
- * a pmap neither reads nor writes it.
+ * The end of the lower half. The upper half of the top table is the kernel's: of
+ * its own pmap, or else nobody's.
  */
 static inline mmk_va
 mmk_x86_64_va_limit(const struct mmk_pt_shape *shape)
