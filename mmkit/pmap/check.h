@@ -163,7 +163,7 @@ mmk__check_counts(const struct mmk_pmap *pmap)
 	const struct mmk_pmap_sys *sys = pmap->sys;
 	struct mmk__census census = {0, 0, 0, 0, 0};
 
-	return mmk__census_table(pmap, mmk_frame_pa(sys->phys, pmap->root),
+	return mmk__census_table(pmap, pmap->root_pa,
 	           sys->shape.nr_levels - 1u, pmap->base_va, &census) &&
 	    census.nr_pages == pmap->nr_pages &&
 	    census.nr_tracked == pmap->nr_tracked &&

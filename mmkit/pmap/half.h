@@ -48,8 +48,7 @@ mmk__root_upper(const struct mmk_pmap *pmap, uint64_t *nr_out)
 	unsigned top = shape->nr_levels - 1u;
 
 	*nr_out = mmk_pt_va_limit(shape) >> mmk__pt_shift(shape, top);
-	return mmk__pt_slot(shape, top,
-	    mmk_frame_pa(pmap->sys->phys, pmap->root),
+	return mmk__pt_slot(shape, top, pmap->root_pa,
 	    (mmk_va)0 - mmk_pt_va_limit(shape));
 }
 

@@ -288,6 +288,7 @@ mmk__pmap_init_root(struct mmk_pmap *pmap, struct mmk_pmap_sys *sys,
 		return MMK_ERR_NOMEM;
 	pmap->sys = sys;
 	pmap->root = root;
+	pmap->root_pa = mmk_frame_pa(sys->phys, root);
 	pmap->owner = owner;
 	mmk__pmap_init_counts(pmap);
 	return MMK_OK;
@@ -592,8 +593,6 @@ MMK_API bool
 mmk_pmap_query(struct mmk_pmap *pmap, mmk_va va, struct mmk_translation *out)
 {
 	va = mmk_page_floor(va);
-	if (!mmk_pmap_covers(pmap, va))
-		return false;
 	return mmk_pmap_next(pmap, va, va + MMK_PAGE_BYTES, out);
 }
 #endif

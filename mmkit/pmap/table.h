@@ -230,6 +230,7 @@ struct mmk_pmap_sys {
 struct mmk_pmap {
 	struct mmk_pmap_sys *sys; /* [I] */
 	struct mmk_frame *root;   /* [I] the top table */
+	mmk_pa root_pa;           /* [I] where it is */
 	mmk_va base_va;           /* [I] 0, or where the upper half starts */
 	mmk_va end_va;            /* [I] of what it translates */
 	mmk_va sign_va;           /* [I] what base_va has above the indices */
@@ -312,7 +313,7 @@ MMK_END_DECLS
 static inline bool
 mmk_pmap_covers(const struct mmk_pmap *pmap, mmk_va va)
 {
-	return va - pmap->base_va < pmap->end_va - pmap->base_va;
+	return va >= pmap->base_va && va < pmap->end_va;
 }
 
 #endif /* MMKIT_PMAP_TABLE_H */
@@ -498,7 +499,7 @@ MMK_PRIVATE bool
 mmk__path_find(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 {
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
-	mmk_pa table_pa = mmk_frame_pa(pmap->sys->phys, pmap->root);
+	mmk_pa table_pa = pmap->root_pa;
 	unsigned level = shape->nr_levels - 1u;
 
 	path->va = va;
@@ -654,14 +655,12 @@ mmk__path_next(const struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
     struct mmk__path *path)
 {
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
-	mmk_va base_va = pmap->base_va;
-	mmk_va at = mmk_max(mmk_page_floor(*va), base_va);
+	mmk_va at = mmk_max(mmk_page_floor(*va), pmap->base_va);
 
 	end_va = mmk_min(end_va, pmap->end_va);
 	if (at >= end_va)
 		return false;
-	/* What ends at 2^64, which is 0, is beyond the end, too. */
-	for (; at - base_va < end_va - base_va; at = mmk__path_end(shape, path)) {
+	do {
 		uint64_t pte;
 
 		if (!mmk__path_step(pmap, at, path))
@@ -672,7 +671,8 @@ mmk__path_next(const struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
 			*va = at;
 			return true;
 		}
-	}
+	} while ((at = mmk__path_end(shape, path)) < end_va &&
+	    at != 0); /* as 2^64 is */
 	return false;
 }
 

@@ -174,8 +174,7 @@ mmk_pt_activate(struct mmk_pmap *pmap)
 
 	__asm__ volatile("mrs %0, ttbr0_el1" : "=r"(last) : : "memory");
 	mmk_aarch64_load_ttbr(mmk_aarch64_ttbr(pmap != NULL
-	        ? mmk_frame_pa(pmap->sys->phys, pmap->root)
-	        : (mmk_pa)MMKIT_KERNEL_ROOT_PA, 0));
+	        ? pmap->root_pa : (mmk_pa)MMKIT_KERNEL_ROOT_PA, 0));
 	if (last >> 48 == 0)
 		mmk_aarch64_forget(0);
 }
@@ -185,8 +184,7 @@ mmk_aarch64_activate_tag(struct mmk_pmap *pmap, bool is_fresh)
 {
 	if (!is_fresh)
 		mmk_aarch64_forget(pmap->tag);
-	mmk_aarch64_load_ttbr(mmk_aarch64_ttbr(
-	    mmk_frame_pa(pmap->sys->phys, pmap->root), pmap->tag));
+	mmk_aarch64_load_ttbr(mmk_aarch64_ttbr(pmap->root_pa, pmap->tag));
 }
 #define mmk_pt_activate_tag mmk_aarch64_activate_tag
 
@@ -195,8 +193,7 @@ static inline void
 mmk_aarch64_activate_kernel(struct mmk_pmap *pmap)
 {
 	mmk_aarch64_load_ttbr1(mmk_aarch64_ttbr(pmap != NULL
-	        ? mmk_frame_pa(pmap->sys->phys, pmap->root)
-	        : (mmk_pa)MMKIT_KERNEL_ROOT_PA, 0));
+	        ? pmap->root_pa : (mmk_pa)MMKIT_KERNEL_ROOT_PA, 0));
 }
 #else
 /*
@@ -211,8 +208,8 @@ mmk_pt_activate(struct mmk_pmap *pmap)
 
 	__asm__ volatile("mrs %0, tcr_el1" : "=r"(tcr));
 	__asm__ volatile("msr tcr_el1, %0\n\tisb" : : "r"(tcr | no_walk));
-	mmk_aarch64_load_ttbr(pmap == NULL ? 0 : mmk_aarch64_ttbr(
-	    mmk_frame_pa(pmap->sys->phys, pmap->root), 0));
+	mmk_aarch64_load_ttbr(
+	    pmap == NULL ? 0 : mmk_aarch64_ttbr(pmap->root_pa, 0));
 	__asm__ volatile("tlbi vmalle1\n\tdsb nsh\n\tisb" : : : "memory");
 	if (pmap == NULL)
 		return;
@@ -240,8 +237,7 @@ mmk_aarch64_activate_kernel(struct mmk_pmap *pmap)
 		mmk_aarch64_load_ttbr1(0);
 		return;
 	}
-	mmk_aarch64_load_ttbr1(mmk_aarch64_ttbr(
-	    mmk_frame_pa(pmap->sys->phys, pmap->root), 0));
+	mmk_aarch64_load_ttbr1(mmk_aarch64_ttbr(pmap->root_pa, 0));
 	if ((tcr & MMK_AARCH64_TCR_EPD1) == 0)
 		return;
 	__asm__ volatile("msr tcr_el1, %0\n\t"

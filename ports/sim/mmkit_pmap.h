@@ -95,8 +95,7 @@ sim_space_of_pmap(const struct mmk_pmap *pmap)
 {
 	if (pmap->base_va != 0)
 		return SIM_EVERY_SPACE;
-	return pmap->sys->shape.tag_bits > 0
-	    ? pmap->tag : mmk_frame_pa(pmap->sys->phys, pmap->root);
+	return pmap->sys->shape.tag_bits > 0 ? pmap->tag : pmap->root_pa;
 }
 
 /* Arm's invalidation reaches all CPUs, with tags and without. */
@@ -122,10 +121,9 @@ mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 static inline uint64_t
 sim_root_of_pmap(const struct mmk_pmap *pmap)
 {
-	mmk_pa root_pa = mmk_frame_pa(pmap->sys->phys, pmap->root);
-
 	return sim_pt_is_x86_64(&pmap->sys->shape)
-	    ? root_pa : sim_root_of_ttbr(mmk_aarch64_ttbr(root_pa, pmap->tag));
+	    ? pmap->root_pa
+	    : sim_root_of_ttbr(mmk_aarch64_ttbr(pmap->root_pa, pmap->tag));
 }
 
 /* The kernel's pmap: the machine knows its root. */

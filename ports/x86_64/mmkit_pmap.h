@@ -102,8 +102,7 @@ mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 	}
 	__asm__ volatile("movq %%cr3, %0" : "=r"(cr3) : : "memory");
 	if (pmap->tag != 0 && (cr3 & MMK_X86_64_CR3_PCID) != pmap->tag) {
-		mmk_x86_64_load_cr3(mmk_frame_pa(pmap->sys->phys,
-		    pmap->root) | pmap->tag);
+		mmk_x86_64_load_cr3(pmap->root_pa | pmap->tag);
 		mmk_x86_64_load_cr3(cr3 | MMK_X86_64_CR3_KEEP);
 		return;
 	}
@@ -131,7 +130,7 @@ mmk_pt_activate(struct mmk_pmap *pmap)
 
 	__asm__ volatile("movq %%cr3, %0" : "=r"(last) : : "memory");
 	if (pmap != NULL)
-		next = mmk_frame_pa(pmap->sys->phys, pmap->root);
+		next = pmap->root_pa;
 	if ((pmap == NULL || pmap->base_va != 0) &&
 	    (last & MMK_X86_64_CR3_PCID) != 0)
 		next |= MMK_X86_64_CR3_KEEP;
@@ -142,8 +141,8 @@ mmk_pt_activate(struct mmk_pmap *pmap)
 static inline void
 mmk_x86_64_activate_tag(struct mmk_pmap *pmap, bool is_fresh)
 {
-	mmk_x86_64_load_cr3(mmk_frame_pa(pmap->sys->phys, pmap->root) |
-	    pmap->tag | (is_fresh ? MMK_X86_64_CR3_KEEP : 0));
+	mmk_x86_64_load_cr3(pmap->root_pa | pmap->tag |
+	    (is_fresh ? MMK_X86_64_CR3_KEEP : 0));
 }
 #define mmk_pt_activate_tag mmk_x86_64_activate_tag
 
