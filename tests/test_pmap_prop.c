@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * tests/test_pmap_prop.c: random operations on four pmaps that share frames,
- * compared after each step with an array that says what should be there
+ * tests/test_pmap_prop.c: random operations on four pmaps that share frames, and
+ * the kernel's if there is one, compared after each step with an array that says
+ * what should be there
  */
 #include <criterion/criterion.h>
 
@@ -13,6 +14,7 @@
 #define NR_FRAMES 8u
 #define NR_CPUS 2u
 #define NOBODY NR_PMAPS
+#define NR_SPACES (NR_PMAPS + (has_kernel ? 1u : 0u))
 
 /* What should be at one place of one pmap. frame NR_FRAMES: foreign. */
 struct place {
@@ -24,7 +26,7 @@ struct place {
 static struct {
 	uint64_t random;
 	struct mmk_frame *frames[NR_FRAMES];
-	struct place places[NR_PMAPS][NR_PLACES];
+	struct place places[NR_PMAPS + 1][NR_PLACES];
 	bool was_modified[NR_FRAMES]; /* by translations that are gone */
 	bool was_referenced[NR_FRAMES];
 	unsigned active[NR_CPUS];
@@ -32,13 +34,14 @@ static struct {
 
 /* Neighbours, and the borders of tables of every level. */
 static mmk_va
-va_of(unsigned place)
+va_of(unsigned space, unsigned place)
 {
+	const struct mmk_pmap *pmap = &pmaps[space];
 	const mmk_va starts[] = { 0, table_bytes(1) - 2 * PAGE,
 		table_bytes(2) - 2 * PAGE, 16 * table_bytes(2) - 2 * PAGE,
-		mmk_pt_va_limit(&sys.shape) - 4 * PAGE };
+		pmap->end_va - pmap->base_va - 4 * PAGE };
 
-	return starts[place / 4] + place % 4 * PAGE;
+	return pmap->base_va + starts[place / 4] + place % 4 * PAGE;
 }
 
 static unsigned
@@ -47,12 +50,14 @@ pick(unsigned nr)
 	return (unsigned)(mmk_test_random(&model.random) >> 20) % nr;
 }
 
-/* The rights that hardware gives to a user page entered with `flags`. */
+/* The rights that hardware gives to a page entered with `flags`. */
 static unsigned
-granted(unsigned flags)
+granted(unsigned space, unsigned flags)
 {
 	bool implied = (flags & W) != 0 || (!is_arm() && (flags & X) != 0);
 
+	if (space == KERNEL)
+		return flags | R | kernel->implied;
 	return flags | (implied ? R : 0);
 }
 
@@ -70,14 +75,15 @@ model_gone(struct place *place)
 }
 
 static void
-model_enter(struct place *place, unsigned frame, unsigned flags)
+model_enter(unsigned space, struct place *place, unsigned frame,
+    unsigned flags)
 {
 	const unsigned kind = MMK_PMAP_UNTRACKED;
 	const unsigned seen = MMK_PMAP_ACCESSED | MMK_PMAP_MODIFIED;
 
 	if (frame == NR_FRAMES)
 		flags |= MMK_PMAP_UNTRACKED;
-	flags = granted(flags);
+	flags = granted(space, flags);
 	if (place->is_there && place->frame == frame &&
 	    ((place->flags ^ flags) & kind) == 0)
 		flags |= place->flags & seen;
@@ -95,7 +101,7 @@ step_enter(unsigned space, unsigned at)
 		MMK_PMAP_UNTRACKED, MMK_PMAP_ACCESSED, MMK_PMAP_MODIFIED };
 	struct place *place = &model.places[space][at];
 	unsigned frame = pick(NR_FRAMES + 1);
-	unsigned flags = (1 + pick(7)) | U;
+	unsigned flags = (1 + pick(7)) | (space == KERNEL ? 0 : U);
 	mmk_pa pa = FOREIGN;
 	enum mmk_err err;
 
@@ -107,10 +113,10 @@ step_enter(unsigned space, unsigned at)
 		flags |= pick(4) == 0 ? extra[i] : 0;
 	if (pick(3) == 0)
 		sim_fail_at(1 + pick(4));
-	err = mmk_pmap_enter(&pmaps[space], va_of(at), pa, flags);
+	err = mmk_pmap_enter(&pmaps[space], va_of(space, at), pa, flags);
 	sim_fail_at(0);
 	if (err == MMK_OK)
-		model_enter(place, frame, flags);
+		model_enter(space, place, frame, flags);
 	else
 		cr_assert_eq(err, MMK_ERR_NOMEM);
 }
@@ -122,15 +128,15 @@ step_range(unsigned space, unsigned at, bool is_removal)
 	unsigned last = at + pick(NR_PLACES - at);
 
 	if (is_removal)
-		mmk_pmap_remove(&pmaps[space], va_of(at), va_of(last) + PAGE,
-		    &gather);
+		mmk_pmap_remove(&pmaps[space], va_of(space, at),
+		    va_of(space, last) + PAGE, &gather);
 	else
-		mmk_pmap_protect(&pmaps[space], va_of(at), va_of(last) + PAGE,
-		    prot, &gather);
+		mmk_pmap_protect(&pmaps[space], va_of(space, at),
+		    va_of(space, last) + PAGE, prot, &gather);
 	mmk_gather_finish(&gather);
 	for (; at <= last; at++) {
 		struct place *place = &model.places[space][at];
-		unsigned keep = prot != 0 ? granted(prot) : 0;
+		unsigned keep = prot != 0 ? granted(space, prot) : 0;
 
 		if ((place->flags & keep & MMK_PROT_ALL) == 0)
 			model_gone(place);
@@ -142,8 +148,8 @@ step_range(unsigned space, unsigned at, bool is_removal)
 static void
 model_page(unsigned frame, unsigned take)
 {
-	for (unsigned i = 0; i < NR_PMAPS * NR_PLACES; i++) {
-		struct place *place = &model.places[i % NR_PMAPS][i / NR_PMAPS];
+	for (unsigned i = 0; i < NR_SPACES * NR_PLACES; i++) {
+		struct place *place = &model.places[i % NR_SPACES][i / NR_SPACES];
 
 		if (!place->is_there || place->frame != frame ||
 		    (place->flags & MMK_PMAP_UNTRACKED) != 0)
@@ -161,8 +167,8 @@ model_has(unsigned frame, unsigned flag)
 	bool has = flag == MMK_PMAP_MODIFIED ? model.was_modified[frame]
 	                                     : model.was_referenced[frame];
 
-	for (unsigned i = 0; i < NR_PMAPS * NR_PLACES; i++) {
-		struct place *place = &model.places[i % NR_PMAPS][i / NR_PMAPS];
+	for (unsigned i = 0; i < NR_SPACES * NR_PLACES; i++) {
+		struct place *place = &model.places[i % NR_SPACES][i / NR_SPACES];
 
 		has = has || (place->is_there && place->frame == frame &&
 		    (place->flags & MMK_PMAP_UNTRACKED) == 0 &&
@@ -200,27 +206,33 @@ step_page(unsigned idx)
 	}
 }
 
-/* A load or a store by a program: it works exactly if the model says so. */
+/*
+ * A load or a store by a program, or by the kernel in its half, whatever program
+ * is there: it works exactly if the model says so.
+ */
 static void
 step_access(unsigned cpu, unsigned at)
 {
-	unsigned space = model.active[cpu];
+	unsigned space = has_kernel && pick(2) == 0 ? KERNEL : model.active[cpu];
+	bool is_kernel = has_kernel && space == KERNEL;
 	bool is_store = pick(2) == 0;
 	struct place *place;
 	bool may;
 
-	if (space == NOBODY)
+	if (space == NOBODY && !is_kernel)
 		return;
 	place = &model.places[space][at];
 	if (place->is_there && place->frame == NR_FRAMES)
 		return;
 	may = place->is_there && (place->flags & (is_store ? W : R)) != 0;
+	sim_cpu_set_user(cpu, !is_kernel);
 	if (is_store) {
-		cr_assert_eq(store(cpu, va_of(at) + 8, at), may);
+		cr_assert_eq(store(cpu, va_of(space, at) + 8, at), may);
 	} else {
-		cr_assert_eq(load(cpu, va_of(at)),
+		cr_assert_eq(load(cpu, va_of(space, at)),
 		    may ? place->frame : UINT64_MAX);
 	}
+	sim_cpu_set_user(cpu, true);
 	if (may)
 		place->flags |= MMK_PMAP_ACCESSED |
 		    (is_store ? MMK_PMAP_MODIFIED : 0);
@@ -238,11 +250,33 @@ step_switch(unsigned cpu, unsigned space)
 	sim_set_cpu(pick(NR_CPUS));
 }
 
+/* A frame that no untracked translation leads to is freed, and another comes. */
+static void
+step_reuse(unsigned idx)
+{
+	for (unsigned i = 0; i < NR_SPACES * NR_PLACES; i++) {
+		const struct place *place =
+		    &model.places[i % NR_SPACES][i / NR_SPACES];
+
+		if (place->is_there && place->frame == idx &&
+		    (place->flags & MMK_PMAP_UNTRACKED) != 0)
+			return;
+	}
+	mmk_page_remove_all(&sys, model.frames[idx]);
+	model_page(idx, 0);
+	mmk_frame_unref(&phys, model.frames[idx]);
+	model.frames[idx] = new_frame_with(idx);
+	model.was_modified[idx] = false;
+	model.was_referenced[idx] = false;
+}
+
 static void
 step(void)
 {
-	unsigned space = pick(NR_PMAPS), at = pick(NR_PLACES);
+	unsigned space = pick(NR_SPACES), at = pick(NR_PLACES);
 
+	if (has_kernel && pick(16) == 0)
+		step_reuse(pick(NR_FRAMES));
 	switch (pick(16)) {
 	case 0:
 		step_range(space, at, true);
@@ -252,7 +286,7 @@ step(void)
 		step_range(space, at, false);
 		break;
 	case 3:
-		mmk_pmap_unwire(&pmaps[space], va_of(at));
+		mmk_pmap_unwire(&pmaps[space], va_of(space, at));
 		model.places[space][at].flags &= ~MMK_PMAP_WIRED;
 		break;
 	case 4:
@@ -280,13 +314,15 @@ compare(unsigned step_nr)
 	unsigned nr_mapped[NR_FRAMES + 1] = { 0 };
 	unsigned long long seed = mmk_test_seed();
 
-	cr_assert(check_all(), "step %u, MMK_SEED=%llu", step_nr, seed);
-	for (unsigned i = 0; i < NR_PMAPS * NR_PLACES; i++) {
-		unsigned space = i % NR_PMAPS, at = i / NR_PMAPS;
+	/* The kernel's tables are many. */
+	if (!has_kernel || step_nr % 128 == 0)
+		cr_assert(check_all(), "step %u, MMK_SEED=%llu", step_nr, seed);
+	for (unsigned i = 0; i < NR_SPACES * NR_PLACES; i++) {
+		unsigned space = i % NR_SPACES, at = i / NR_SPACES;
 		const struct place *place = &model.places[space][at];
 		struct mmk_translation found = { 0 };
 		bool is_there =
-		    mmk_pmap_query(&pmaps[space], va_of(at), &found);
+		    mmk_pmap_query(&pmaps[space], va_of(space, at), &found);
 
 		cr_assert_eq(is_there, place->is_there,
 		    "step %u, pmap %u, place %u, MMK_SEED=%llu", step_nr,
@@ -328,12 +364,12 @@ random_operations(void)
 		model.frames[i] = new_frame_with(i);
 	for (unsigned cpu = 0; cpu < NR_CPUS; cpu++)
 		model.active[cpu] = NOBODY;
-	for (unsigned i = 0; i < mmk_test_steps(2500); i++) {
+	for (unsigned i = 0; i < mmk_test_steps(has_kernel ? 1200 : 2500); i++) {
 		step();
 		compare(i);
 	}
-	for (unsigned i = 0; i < NR_PMAPS; i++)
-		remove_now(i, 0, mmk_pt_va_limit(&sys.shape));
+	for (unsigned i = 0; i < NR_SPACES; i++)
+		remove_now(i, pmaps[i].base_va, pmaps[i].end_va);
 	for (unsigned i = 0; i < NR_FRAMES; i++)
 		mmk_frame_unref(&phys, model.frames[i]);
 }
@@ -341,4 +377,12 @@ random_operations(void)
 Test(pmap_prop, random_operations_agree_with_an_array)
 {
 	on_every_format(random_operations);
+}
+
+/* Programs come and go on both CPUs while the kernel's half changes. */
+Test(pmap_prop, random_operations_on_both_halves)
+{
+	has_kernel = true;
+	on_every_format(random_operations);
+	has_kernel = false;
 }

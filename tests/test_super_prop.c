@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * tests/test_super_prop.c: random operations on two pmaps with leaves of every
- * size, compared after each step with an array that knows only pages
+ * tests/test_super_prop.c: random operations on two pmaps, of which one may be the
+ * kernel's, with leaves of every size, compared after each step with an array that
+ * knows only pages
  */
 #include <criterion/criterion.h>
 
@@ -38,10 +39,17 @@ pick(unsigned nr)
 	return (unsigned)(mmk_test_random(&model.random) >> 20) % nr;
 }
 
-static mmk_va
-va_of(unsigned place)
+/* Space 1 may be the kernel's half. */
+static unsigned
+pmap_of(unsigned space)
 {
-	return BVA + place * PAGE;
+	return has_kernel && space == 1 ? KERNEL : space;
+}
+
+static mmk_va
+va_of(unsigned space, unsigned place)
+{
+	return pmaps[pmap_of(space)].base_va + BVA + place * PAGE;
 }
 
 static mmk_pa
@@ -58,11 +66,12 @@ block_pages(unsigned block)
 
 /* Rights that all formats spell alike. */
 static unsigned
-pick_rights(void)
+pick_rights(unsigned space)
 {
 	static const unsigned rights[] = { R, R | W, R | X, R | W | X };
 
-	return rights[pick(4)] | U;
+	return rights[pick(4)] |
+	    (pmap_of(space) == KERNEL ? MMK_PMAP_GLOBAL : U);
 }
 
 static void
@@ -83,7 +92,7 @@ model_enter(unsigned space, unsigned at, unsigned block, unsigned page,
 static void
 step_enter(unsigned space, bool fits)
 {
-	unsigned block = pick(NR_BLOCKS), flags = pick_rights();
+	unsigned block = pick(NR_BLOCKS), flags = pick_rights(space);
 	unsigned at = pick(NR_PLACES), page = pick(block_pages(block)), nr;
 	uint64_t nr_done = 0;
 	enum mmk_err err;
@@ -105,12 +114,13 @@ step_enter(unsigned space, bool fits)
 	if (model.may_fail && pick(2) == 0)
 		sim_fail_at(1 + pick(6));
 	if (nr == 1 && pick(2) == 0) {
-		err = mmk_pmap_enter(&pmaps[space], va_of(at),
+		err = mmk_pmap_enter(&pmaps[pmap_of(space)], va_of(space, at),
 		    place_pa(block, page), flags);
 		nr_done = err == MMK_OK;
 	} else {
-		err = mmk_pmap_enter_run(&pmaps[space], va_of(at),
-		    place_pa(block, page), nr, flags, &nr_done);
+		err = mmk_pmap_enter_run(&pmaps[pmap_of(space)],
+		    va_of(space, at), place_pa(block, page), nr, flags,
+		    &nr_done);
 	}
 	sim_fail_at(0);
 	cr_assert(err == MMK_OK ? nr_done == nr
@@ -141,9 +151,11 @@ step_range(unsigned space, unsigned prot)
 		nr = NR_PLACES - at;
 	sim_fail_at(1);
 	if (prot == 0)
-		remove_now(space, va_of(at), va_of(at + nr));
+		remove_now(pmap_of(space), va_of(space, at),
+		    va_of(space, at + nr));
 	else
-		protect_now(space, va_of(at), va_of(at + nr), prot);
+		protect_now(pmap_of(space), va_of(space, at),
+		    va_of(space, at + nr), prot);
 	sim_fail_at(0);
 	for (unsigned i = at; i < at + nr; i++) {
 		struct place *place = &model.places[space][i];
@@ -161,7 +173,8 @@ step_collect(unsigned space)
 {
 	unsigned at = pick(3) * NR;
 
-	mmk_pmap_collect(&pmaps[space], va_of(at), va_of(at + NR), 0, &gather);
+	mmk_pmap_collect(&pmaps[pmap_of(space)], va_of(space, at),
+	    va_of(space, at + NR), 0, &gather);
 	mmk_gather_finish(&gather);
 	for (unsigned i = at; i < at + NR; i++)
 		if ((model.places[space][i].flags & MMK_PMAP_WIRED) == 0)
@@ -211,7 +224,7 @@ step_page(unsigned block)
 	}
 }
 
-/* pmap n is active on CPU n. */
+/* pmap n is active on CPU n; the kernel's is on both. */
 static void
 step_access(unsigned space)
 {
@@ -219,14 +232,18 @@ step_access(unsigned space)
 	struct place *place = &model.places[space][at];
 	bool is_store = pick(2) == 0;
 	bool may = place->is_there && (place->flags & (is_store ? W : R)) != 0;
+	bool is_kernel = pmap_of(space) == KERNEL;
+	unsigned cpu = is_kernel ? pick(2) : space;
 
+	sim_cpu_set_user(cpu, !is_kernel);
 	if (is_store) {
-		cr_assert_eq(store(space, va_of(at) + 8, at), may);
+		cr_assert_eq(store(cpu, va_of(space, at) + 8, at), may);
 	} else {
-		cr_assert_eq(load(space, va_of(at)), may
+		cr_assert_eq(load(cpu, va_of(space, at)), may
 		        ? place->block * 10000 + place->page
 		        : UINT64_MAX);
 	}
+	sim_cpu_set_user(cpu, true);
 	if (!is_store || !may)
 		return;
 	place->is_modified = true;
@@ -240,10 +257,11 @@ step_one_page(unsigned space)
 	unsigned at = pick(NR_PLACES);
 
 	if (pick(3) != 0) {
-		(void)mmk_pmap_promote(&pmaps[space], va_of(at));
+		(void)mmk_pmap_promote(&pmaps[pmap_of(space)],
+		    va_of(space, at));
 		return;
 	}
-	mmk_pmap_unwire(&pmaps[space], va_of(at));
+	mmk_pmap_unwire(&pmaps[pmap_of(space)], va_of(space, at));
 	model.places[space][at].flags &= ~MMK_PMAP_WIRED;
 }
 
@@ -258,7 +276,7 @@ step(void)
 		break;
 	case 1:
 	case 2:
-		step_range(space, pick_rights() & MMK_PROT_ALL);
+		step_range(space, pick_rights(space) & MMK_PROT_ALL);
 		break;
 	case 3:
 		step_page(pick(NR_BLOCKS));
@@ -293,7 +311,8 @@ compare_place(unsigned space, unsigned at, unsigned nr_mapped[])
 	struct mmk_translation found = { 0 };
 	bool is_modified;
 
-	cr_assert_eq(mmk_pmap_query(&pmaps[space], va_of(at), &found),
+	cr_assert_eq(mmk_pmap_query(&pmaps[pmap_of(space)], va_of(space, at),
+	                 &found),
 	    place->is_there, "pmap %u, place %u", space, at);
 	if (!place->is_there)
 		return;
@@ -315,11 +334,13 @@ compare_place(unsigned space, unsigned at, unsigned nr_mapped[])
 }
 
 static void
-compare(void)
+compare(unsigned step_nr)
 {
 	unsigned nr_mapped[NR_BLOCKS] = { 0 };
 
-	cr_assert(check_all());
+	/* The kernel's tables are many. */
+	if (!has_kernel || step_nr % 64 == 0)
+		cr_assert(check_all());
 	for (unsigned i = 0; i < NR_SPACES * NR_PLACES; i++)
 		compare_place(i % NR_SPACES, i / NR_SPACES, nr_mapped);
 	for (unsigned i = 0; i < NR_BLOCKS; i++) {
@@ -352,15 +373,15 @@ random_steps(unsigned nr_steps)
 	memset(model.places, 0, sizeof model.places);
 	memset(model.was_modified, 0, sizeof model.was_modified);
 	fill_blocks();
-	for (unsigned i = 0; i < NR_SPACES; i++)
+	for (unsigned i = 0; i < (has_kernel ? 1 : NR_SPACES); i++)
 		activate(i, i);
 	for (unsigned i = 0; i < nr_steps; i++) {
 		step();
 		if (i % 4 == 0)
-			compare();
+			compare(i);
 	}
 	for (unsigned i = 0; i < NR_SPACES; i++)
-		remove_now(i, 0, UINT64_C(1) << 47);
+		remove_now(pmap_of(i), va_of(i, 0), va_of(i, NR_PLACES));
 	for (unsigned i = 0; i < NR_BLOCKS; i++)
 		mmk_frame_unref(&phys, model.blocks[i]);
 }
@@ -374,6 +395,19 @@ Test(super_prop, random_operations_agree_with_an_array_of_pages)
 		random_steps(mmk_test_steps(800));
 		halt();
 	}
+}
+
+Test(super_prop, random_operations_on_both_halves)
+{
+	model.may_fail = true;
+	has_kernel = true;
+	for (size_t i = 0; i < NR_FORMATS; i++) {
+		boot(&large_formats[i]);
+		sim_forbid_stale_hits(true);
+		random_steps(mmk_test_steps(400));
+		halt();
+	}
+	has_kernel = false;
 }
 
 /* The same steps: the same pages, rights and bytes, on every format. */
