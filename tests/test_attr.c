@@ -400,18 +400,6 @@ TEST_FORMATS(collect_may_keep_all_memory_that_is_not_write_back)
 
 /* ---- global -------------------------------------------------------------- */
 
-/* As the kernel of a CPU. */
-static uint64_t
-kernel_load(unsigned cpu, mmk_va va)
-{
-	uint64_t word;
-
-	sim_cpu_set_user(cpu, false);
-	word = load(cpu, va);
-	sim_cpu_set_user(cpu, true);
-	return word;
-}
-
 /* What a kernel's pages of the space left behind is met by no other one. */
 TEST_FORMATS(a_global_translation_goes_like_any_other)
 {

@@ -328,6 +328,30 @@ Test(pte, tcr_follows_from_the_shape)
 	cr_assert_eq(mmk_aarch64_tcr(&shape), UINT64_C(0x80001830000350c));
 }
 
+/* T1SZ 21:16, A1 22, EPD1 23, IRGN1 25:24, ORGN1 27:26, SH1 29:28, TG1 31:30. */
+Test(pte, tcr_of_the_upper_half)
+{
+	cr_assert_eq(mmk_aarch64_tcr_upper(&arm), UINT64_C(0xb5100000));
+	cr_assert_eq(mmk_aarch64_tcr_upper(&arm_16k), UINT64_C(0x75100000));
+	cr_assert_eq(mmk_aarch64_tcr_upper(&arm_64k), UINT64_C(0xf5100000));
+	cr_assert_eq(mmk_aarch64_tcr_upper(&arm_lpa2), UINT64_C(0xb50c0000));
+	cr_assert_eq(mmk_aarch64_tcr_upper(&arm_64k_lva), UINT64_C(0xf50c0000));
+	cr_assert_eq(mmk_aarch64_tcr_upper(&arm) & mmk_aarch64_tcr(&arm), 0);
+}
+
+/* Bits 43:0 are VA[55:12]; above them the ASID, or nothing. */
+Test(pte, tlbi_operands_of_both_halves)
+{
+	cr_assert_eq(mmk_aarch64_tlbi_operand(0, UINT64_C(0xffff800012345000)),
+	    UINT64_C(0xff800012345));
+	cr_assert_eq(mmk_aarch64_tlbi_operand(0, UINT64_C(0xfffffffffffff000)),
+	    UINT64_C(0xfffffffffff));
+	cr_assert_eq(mmk_aarch64_tlbi_operand(0, UINT64_C(0xfff0000000000000)),
+	    UINT64_C(0xf0000000000));
+	cr_assert_eq(mmk_aarch64_tlbi_operand(0xabcd, UINT64_C(0x800012345000)),
+	    UINT64_C(0xabcd000800012345));
+}
+
 /* Level -1, the top of five, has codes of its own. */
 Test(pte, faults_of_every_level_are_told_from_what_nothing_mends)
 {

@@ -300,6 +300,45 @@ Test(sim_aarch64, granules_of_16k_and_64k_are_walked)
 	cr_assert_eq(found.pa, BASE + (va & 0x1fffffff));
 }
 
+/* D8.2: the index at the top has no more bits than the address; 16K: one. */
+Test(sim_aarch64, the_upper_half_is_walked)
+{
+	struct sim_mmu mmu4 = { .nr_levels = 4, .page_shift = 12,
+		.va_bits = 48, .pa_bits = 48, .hardware_ad = true };
+	struct sim_mmu mmu16 = { .nr_levels = 4, .page_shift = 14,
+		.va_bits = 48, .pa_bits = 48, .hardware_ad = true };
+	struct sim_mmu mmu64 = { .nr_levels = 3, .page_shift = 16,
+		.va_bits = 52, .pa_bits = 48, .hardware_ad = true };
+	struct sim_walk_request request = { .root_pa = BASE,
+		.va = UINT64_C(0xffff800000000000), .access = SIM_READ,
+		.is_probe = true, .is_upper = true };
+	struct sim_walk found;
+
+	sim_walk_aarch64(&mmu4, &request, &found);
+	cr_assert_eq(found.fault, SIM_FAULT_NOT_PRESENT);
+	cr_assert_eq(found.entry_pas[0], BASE + 256 * 8);
+	sim_walk_aarch64(&mmu16, &request, &found);
+	cr_assert_eq(found.fault, SIM_FAULT_NOT_PRESENT);
+	cr_assert_eq(found.entry_pas[0], BASE + 8);
+	request.va = UINT64_C(0xfffffc0000000000);
+	sim_walk_aarch64(&mmu64, &request, &found);
+	cr_assert_eq(found.fault, SIM_FAULT_NOT_PRESENT);
+	cr_assert_eq(found.entry_pas[0], BASE + 1023 * 8);
+	request.va = UINT64_C(0xfff0000000000000);
+	sim_walk_aarch64(&mmu64, &request, &found);
+	cr_assert_eq(found.fault, SIM_FAULT_NOT_PRESENT);
+	cr_assert_eq(found.entry_pas[0], BASE);
+	sim_walk_aarch64(&mmu4, &request, &found);
+	cr_assert_eq(found.fault, SIM_FAULT_ADDRESS);
+	request.va = UINT64_C(0x800000000000);
+	sim_walk_aarch64(&mmu4, &request, &found);
+	cr_assert_eq(found.fault, SIM_FAULT_ADDRESS);
+	request.va = UINT64_C(0xffff800000000000);
+	request.is_upper = false;
+	sim_walk_aarch64(&mmu4, &request, &found);
+	cr_assert_eq(found.fault, SIM_FAULT_ADDRESS);
+}
+
 /* ---- addresses of 52 bits, RAM at HIGH: bits 51, 49 and 46 ---------------- */
 
 #define HIGH UINT64_C(0xa400000000000)
