@@ -81,6 +81,8 @@ TEST_HALVES(seen_from_every_space)
 		for (unsigned cpu = 0; cpu < 2; cpu++)
 			cr_assert_eq(kernel_load(cpu, places[i]), UINT64_MAX);
 		enter(KERNEL, places[i], frame, R | W);
+		cr_assert_eq((flags_at(KERNEL, places[i]) & MMK_PMAP_GLOBAL) != 0,
+		    (sys.shape.features & MMK_PT_GLOBAL) != 0);
 		for (unsigned space = 0; space <= NR_PMAPS; space++) {
 			switch_to(0, space);
 			switch_to(1, NR_PMAPS - space);
