@@ -50,6 +50,11 @@ void arch_interrupts(bool are_on);
 void arch_cpu_idle(void);
 /* Wakes all that are idle. */
 void arch_cpu_wake(void);
+/* Idle for about so long, or less. pre: interrupts are on. */
+void arch_cpu_nap(unsigned us);
+/* A turn of a wait for another CPU. That one may be a virtual one whose core is
+ * taken: who waits for long naps in between, or else it may be by this one. */
+void arch_cpu_relax(void);
 
 /* ---- processes ------------------------------------------------------------ */
 

@@ -129,6 +129,8 @@ void show_run(unsigned cpu, const void *image, size_t bytes)
 
 /* ---- all CPUs --------------------------------------------------------------------- */
 
+/* Idle until it is so; who makes it so calls arch_cpu_wake(). */
+void cpus_wait_until(bool (*is_so)(unsigned arg), unsigned arg);
 /* Returns when all CPUs have come here. */
 void cpus_meet(void);
 

@@ -22,6 +22,25 @@ extern const char init_image[], init_image_end[]; /* init.S */
 static uint64_t nr_free_at_first;
 static unsigned nr_met; /* [a] how many CPUs have come to a meeting, ever */
 
+/* Interrupts are off between a look and arch_cpu_idle(). */
+void
+cpus_wait_until(bool (*is_so)(unsigned arg), unsigned arg)
+{
+	for (;;) {
+		arch_interrupts(false);
+		if (is_so(arg))
+			break;
+		arch_cpu_idle();
+	}
+	arch_interrupts(true);
+}
+
+static bool
+have_met(unsigned target)
+{
+	return (int)(MMKIT_ATOMIC_LOAD(&nr_met) - target) >= 0;
+}
+
 void
 cpus_meet(void)
 {
@@ -29,8 +48,9 @@ cpus_meet(void)
 	unsigned nr_cpus = arch_cpu_count();
 	unsigned target = (nr + nr_cpus - 1) / nr_cpus * nr_cpus;
 
-	while ((int)(MMKIT_ATOMIC_LOAD(&nr_met) - target) < 0)
-		MMKIT_CPU_RELAX();
+	if (nr == target)
+		arch_cpu_wake();
+	cpus_wait_until(have_met, target);
 }
 
 /* Is `word` one of the words of the command line? */

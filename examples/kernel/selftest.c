@@ -23,26 +23,41 @@ static struct {
 static struct mmk_pmap pmaps[2];
 
 static bool
+is_done(unsigned arg)
+{
+	(void)arg;
+	return MMKIT_ATOMIC_LOAD(&errand.cpu) == 0;
+}
+
+static bool
 run_on(void *ctx, unsigned cpu, void (*fn)(void *arg), void *arg)
 {
 	(void)ctx;
 	errand.fn = fn;
 	errand.arg = arg;
 	MMKIT_ATOMIC_STORE(&errand.cpu, cpu);
-	while (MMKIT_ATOMIC_LOAD(&errand.cpu) != 0)
-		MMKIT_CPU_RELAX();
+	arch_cpu_wake();
+	cpus_wait_until(is_done, 0);
 	return true;
+}
+
+static bool
+is_wanted(unsigned cpu)
+{
+	return MMKIT_ATOMIC_LOAD(&errand.cpu) == cpu ||
+	    MMKIT_ATOMIC_LOAD(&errand.is_over) != 0;
 }
 
 static void
 serve(unsigned cpu)
 {
-	while (MMKIT_ATOMIC_LOAD(&errand.is_over) == 0) {
-		if (MMKIT_ATOMIC_LOAD(&errand.cpu) == cpu) {
-			errand.fn(errand.arg);
-			MMKIT_ATOMIC_STORE(&errand.cpu, 0u);
-		}
-		MMKIT_CPU_RELAX();
+	for (;;) {
+		cpus_wait_until(is_wanted, cpu);
+		if (MMKIT_ATOMIC_LOAD(&errand.is_over) != 0)
+			return;
+		errand.fn(errand.arg);
+		MMKIT_ATOMIC_STORE(&errand.cpu, 0u);
+		arch_cpu_wake();
 	}
 }
 
@@ -92,6 +107,7 @@ selftest_run(unsigned cpu)
 	if (cpu == 0) {
 		test();
 		MMKIT_ATOMIC_STORE(&errand.is_over, 1u);
+		arch_cpu_wake();
 	} else {
 		serve(cpu);
 	}

@@ -190,9 +190,9 @@ look(unsigned cpu)
 		}
 		if (arch_try_store(va + 8 * cpu, va))
 			MMKIT_ATOMIC_ADD(&t.nr_writes, 1u);
-		/* Let the first CPU come to its locks. */
-		for (unsigned i = 0; i < 100; i++)
-			MMKIT_CPU_RELAX();
+		/* Let the first CPU come to its locks, and to its core. */
+		if (random_below(&state, 16) == 0)
+			arch_cpu_nap(20);
 	}
 }
 

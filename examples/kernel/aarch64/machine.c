@@ -311,6 +311,7 @@ arch_interrupts(bool are_on)
 #define GICC_EOIR (0x10 / 4)
 #define SGI_TO_ALL_OTHERS (1u << 24) /* number 0 */
 #define GIC_NONE 1020u               /* from here on */
+#define GIC_TIMER (1u << 27)         /* the virtual one's */
 
 static volatile uint32_t *
 gic(uint64_t pa)
@@ -322,21 +323,54 @@ static void
 gic_init(void)
 {
 	gic(GIC_DISTRIBUTOR_PA)[GICD_CTLR] = 1;
-	gic(GIC_DISTRIBUTOR_PA)[GICD_ISENABLER] = 1; /* each CPU's own */
+	/* Each CPU's own: a call, and its timer. */
+	gic(GIC_DISTRIBUTOR_PA)[GICD_ISENABLER] = 1 | GIC_TIMER;
 	gic(GIC_CPU_PA)[GICC_PMR] = 0xff;
 	gic(GIC_CPU_PA)[GICC_CTLR] = 1;
+}
+
+static void
+gic_acknowledge(void)
+{
+	volatile uint32_t *own = gic(GIC_CPU_PA);
+	uint32_t pending;
+
+	while (((pending = own[GICC_IAR]) & 0x3ff) < GIC_NONE)
+		own[GICC_EOIR] = pending;
 }
 
 /* What became pending since the last time ends this one at once. */
 void
 arch_cpu_idle(void)
 {
-	volatile uint32_t *own = gic(GIC_CPU_PA);
-	uint32_t pending;
-
 	__asm__ volatile("dsb sy\n\twfi" : : : "memory");
-	while (((pending = own[GICC_IAR]) & 0x3ff) < GIC_NONE)
-		own[GICC_EOIR] = pending;
+	gic_acknowledge();
+}
+
+/* Its interrupt is pending as long as the timer is on. */
+void
+arch_cpu_nap(unsigned us)
+{
+	uint64_t ticks_per_s;
+
+	__asm__("mrs %0, cntfrq_el0" : "=r"(ticks_per_s));
+	__asm__ volatile("msr cntv_tval_el0, %0\n\tmsr cntv_ctl_el0, %1\n\t"
+	                 "isb\n\tdsb sy\n\twfi\n\t"
+	                 "msr cntv_ctl_el0, xzr\n\tisb"
+	                 :
+	                 : "r"(ticks_per_s / 1000000 * us), "r"((uint64_t)1)
+	                 : "memory");
+	gic_acknowledge();
+}
+
+void
+arch_cpu_relax(void)
+{
+	static unsigned nr_turns[MMKIT_CPU_MAX]; /* each its CPU's */
+
+	__asm__ volatile("yield");
+	if (++nr_turns[arch_cpu_id()] % 256 == 0)
+		arch_cpu_nap(20);
 }
 
 void

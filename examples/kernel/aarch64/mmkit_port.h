@@ -17,7 +17,7 @@
 #define MMKIT_LOG(text) kernel_log(text)
 #define MMKIT_CPU_COUNT() arch_cpu_count()
 #define MMKIT_CPU_ID() arch_cpu_id()
-#define MMKIT_CPU_RELAX() __asm__ volatile("yield")
+#define MMKIT_CPU_RELAX() arch_cpu_relax()
 #define MMKIT_CLOCK_NS() machine_clock_ns()
 /* Interrupts here call no mmkit, and threads are not preempted. */
 #define MMKIT_CPU_ENTER() ((uintptr_t)0)

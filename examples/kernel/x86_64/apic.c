@@ -6,7 +6,8 @@
  *         written down, an interrupt is sent to the CPUs that have the pmap,
  *         and they count themselves off. Whoever waits for the lock, or for
  *         answers, does it with interrupts on, and so answers itself.
- * SOURCE  Intel SDM vol. 3A, 10.4 to 10.6 (local APIC), 8.4 (start-up).
+ * SOURCE  Intel SDM vol. 3A, 10.4 to 10.6 (local APIC; 10.5.4: its timer, which
+ *         in QEMU counts nanoseconds), 8.4 (start-up).
  */
 #include "../kernel.h"
 #include "cpu.h"
@@ -17,6 +18,9 @@
 #define APIC_SPURIOUS 0xf0u
 #define APIC_COMMAND 0x300u
 #define APIC_TARGET 0x310u
+#define APIC_TIMER 0x320u
+#define APIC_TIMER_COUNT 0x380u
+#define APIC_TIMER_DIVIDE 0x3e0u
 
 #define COMMAND_PENDING 0x1000u
 #define COMMAND_FIXED 0x4000u
@@ -111,6 +115,28 @@ void
 arch_cpu_wake(void)
 {
 	command(COMMAND_OTHERS | COMMAND_FIXED | VECTOR_WAKE);
+}
+
+/* Once: what comes in the end is a wake-up. */
+void
+arch_cpu_nap(unsigned us)
+{
+	arch_interrupts(false);
+	*apic(APIC_TIMER) = VECTOR_WAKE;
+	*apic(APIC_TIMER_DIVIDE) = 0xb; /* by 1 */
+	*apic(APIC_TIMER_COUNT) = us * 1000;
+	arch_cpu_idle();
+}
+
+void
+arch_cpu_relax(void)
+{
+	static unsigned nr_turns[MMKIT_CPU_MAX]; /* each its CPU's */
+	uint64_t flags;
+
+	__asm__ volatile("pause\n\tpushfq\n\tpopq %0" : "=r"(flags));
+	if (++nr_turns[arch_cpu_id()] % 256 == 0 && (flags & RFLAGS_IF) != 0)
+		arch_cpu_nap(20);
 }
 
 /* Another CPU's request. Interrupts are off; nothing here takes a lock. */

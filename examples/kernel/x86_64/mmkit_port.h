@@ -14,7 +14,7 @@
 #define MMKIT_LOG(text) kernel_log(text)
 #define MMKIT_CPU_COUNT() arch_cpu_count()
 #define MMKIT_CPU_ID() arch_cpu_id()
-#define MMKIT_CPU_RELAX() __builtin_ia32_pause()
+#define MMKIT_CPU_RELAX() arch_cpu_relax()
 /* Interrupts here call no mmkit, and threads are not preempted. */
 #define MMKIT_CPU_ENTER() ((uintptr_t)0)
 #define MMKIT_CPU_LEAVE(state) ((void)(state))
