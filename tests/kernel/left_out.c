@@ -19,7 +19,9 @@ const char *const tests_left_out[] = {
 	"pmap/another_page_at_the_same_address_is_seen_at_once_by_every_cpu",
 	"pmap/only_cpus_that_may_hold_translations_are_asked",
 #endif
-	/* They count bytes and steps, long, and find the same everywhere. */
+	/* They count bytes and steps, or try all flags, long, and find the same
+	 * everywhere. */
+	"pte/aarch64_flags_never_read_the_bits_of_a_wide_address",
 	"btree/insert_allocates_at_most_a_node_per_level_and_a_root",
 	"btree/random_build_costs_at_most_34_bytes_a_range",
 	0,
