@@ -14,7 +14,6 @@
 
 struct arch_frame; /* the registers of what was interrupted */
 struct mmk_phys_span;
-struct mmk_pmap;
 struct mmk_pt_shape;
 
 /* ---- the machine --------------------------------------------------------- */
@@ -76,24 +75,18 @@ void arch_switch(void **old_sp, void *new_sp);
 /* A new stack that begins in `entry` when it is switched to. */
 void *arch_stack_init(void *stack_top, void (*entry)(void));
 
-/* A pmap was made: the kernel's own half, if it has one, goes in. */
-void arch_pmap_created(struct mmk_pmap *pmap);
-
 /* ---- the kernel's own tables ------------------------------------------------ */
 
 struct arch_image {
-	uint64_t start_pa, end_pa; /* all of it, boot.S's tables too */
 	/* Text, constants, and the rest, each from the start of a page. */
 	uint64_t text_va, rodata_va, data_va, end_va;
-	uint64_t offset;           /* of these addresses from physical ones */
-	uint64_t direct_bytes;     /* as much is mapped at DIRECT_VA */
-	uint64_t window_va, window_end_va; /* if linked elsewhere: mapped there */
-	unsigned nr_levels, va_bits;       /* of the tables for them */
+	uint64_t offset; /* of these addresses from physical ones */
 };
 const struct arch_image *arch_image(void);
-uint64_t arch_boot_root(void);
-/* This CPU has these from now on, and others from their beginning. */
-void arch_use_kernel_root(uint64_t root_pa);
+/* Registers of devices that this kernel uses: at most `max` spans, whole pages. */
+size_t arch_devices(struct mmk_phys_span *devices, size_t max);
+/* This CPU leaves boot.S's tables for these, where all it needs is, too. */
+void arch_use_root(uint64_t root_pa);
 
 /* ---- memory that may not be there ------------------------------------------ */
 

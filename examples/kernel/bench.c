@@ -88,7 +88,6 @@ bench_run(void)
 
 	CHECK(mmk_space_init(&space, &kernel_vm, 0x10000, (mmk_va)1 << 46) ==
 	    MMK_OK);
-	arch_pmap_created(&space.map.pmap);
 	mmk_pmap_activate(&space.map.pmap, cpu);
 	run(false); /* pools and caches fill */
 	run(true);

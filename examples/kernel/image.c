@@ -1,148 +1,78 @@
 /* SPDX-License-Identifier: MIT
  *
- * examples/kernel/image.c: what the kernel may do with its own memory
+ * examples/kernel/image.c: the kernel's own half, and what it may do there
  *
- * WHAT    boot.S maps all with every right, in the largest leaves. Here, before
- *         the other CPUs come, the kernel gets tables that grant less: text is
- *         executed and not written, constants are neither, all else is not
- *         executed; also where the image appears a second time, in the map of
- *         all memory. The new tables are copies of boot.S's as far as they
- *         differ, made of frames that are never given back.
+ * WHAT    boot.S maps what it must with every right. Here the kernel gets a pmap
+ *         of mmkit's: all memory at DIRECT_VA, in the largest leaves, the devices
+ *         it uses, and its image: text is executed and not written, constants are
+ *         neither, all else is not executed; also where the image appears a
+ *         second time, in the map of all memory. Above KERNEL_FREE_VA there is
+ *         room for what comes and goes while the kernel runs.
  */
 #include "kernel.h"
 
+#define DEVICES_MAX 8u
 #define RIGHTS_DATA (MMK_PROT_READ | MMK_PROT_WRITE)
 #define RIGHTS_TEXT (MMK_PROT_READ | MMK_PROT_EXEC)
 
-static unsigned
-shift_of(unsigned level)
-{
-	unsigned page_shift = arch_shape()->page_shift;
+struct mmk_pmap kernel_half;
 
-	return page_shift + level * (page_shift - 3);
-}
-
-static uint64_t *
-slot_of(uint64_t *table, unsigned level, uint64_t va)
-{
-	va &= ((uint64_t)1 << arch_image()->va_bits) - 1;
-	return &table[va >> shift_of(level) & (PAGE / 8 - 1)];
-}
-
-static uint64_t *
-table_at(uint64_t pa)
-{
-	return (uint64_t *)MMKIT_PHYS_TO_PTR(pa);
-}
-
-static uint64_t
-new_table(void)
-{
-	struct mmk_frame *frame;
-
-	CHECK(mmk_frame_alloc(&kernel_phys, 0, 0, MMK_USE_KERNEL, &frame) ==
-	    MMK_OK);
-	return mmk_frame_pa(&kernel_phys, frame);
-}
-
-static uint64_t
-copy_table(uint64_t pa)
-{
-	uint64_t copy_pa = new_table();
-
-	memcpy(table_at(copy_pa), table_at(pa), PAGE);
-	return copy_pa;
-}
-
-/* rights 0: nothing is there any more. What kind of memory it is stays so. */
-static uint64_t
-make_leaf(unsigned level, uint64_t pa, uint64_t old, unsigned rights)
-{
-	unsigned type = mmk_pt_flags(arch_shape(), level, old) & MMK_PMAP_TYPE;
-
-	return rights == 0 ? 0 : mmk_pt_make_leaf(arch_shape(), level, pa,
-	    rights | type | MMK_PMAP_GLOBAL | MMK_PMAP_ACCESSED |
-	        MMK_PMAP_MODIFIED);
-}
-
-/* The same in smaller leaves, with rights that are said next. */
-static uint64_t
-split(unsigned level, uint64_t old)
-{
-	uint64_t table_pa = new_table();
-	uint64_t pa = mmk_pt_pa(arch_shape(), level, old);
-	unsigned type = mmk_pt_flags(arch_shape(), level, old) & MMK_PMAP_TYPE;
-
-	for (unsigned i = 0; i < PAGE / 8; i++)
-		table_at(table_pa)[i] = mmk_pt_make_leaf(arch_shape(),
-		    level - 1, pa + ((uint64_t)i << shift_of(level - 1)),
-		    RIGHTS_DATA | type | MMK_PMAP_GLOBAL | MMK_PMAP_ACCESSED |
-		        MMK_PMAP_MODIFIED);
-	return table_pa;
-}
-
-/* The table below `slot`: one of ours, not boot.S's. */
-static uint64_t *
-descend(uint64_t *slot, unsigned level)
-{
-	const struct mmk_pt_shape *shape = arch_shape();
-	const struct arch_image *image = arch_image();
-	uint64_t pa;
-
-	CHECK(level > 0 && mmk_pt_is_present(shape, level, *slot));
-	pa = mmk_pt_pa(shape, level, *slot);
-	if (mmk_pt_is_leaf(shape, level, *slot))
-		*slot = mmk_pt_make_table(shape, level, split(level, *slot));
-	else if (pa >= image->start_pa && pa < image->end_pa)
-		*slot = mmk_pt_make_table(shape, level, copy_table(pa));
-	return table_at(mmk_pt_pa(shape, level, *slot));
-}
-
+/* Whole pages, each at its physical address and `offset`. */
 static void
-set_rights(uint64_t root_pa, uint64_t va, uint64_t end_va, unsigned rights)
+map(uint64_t start_pa, uint64_t end_pa, uint64_t offset, unsigned flags)
 {
-	const struct mmk_pt_shape *shape = arch_shape();
+	start_pa = mmk_round_up(start_pa, PAGE);
+	end_pa = mmk_page_floor(end_pa);
+	if (start_pa < end_pa)
+		CHECK(mmk_pmap_kenter(&kernel_half, start_pa + offset, start_pa,
+		          (end_pa - start_pa) / PAGE, flags) == MMK_OK);
+}
 
-	while (va < end_va) {
-		unsigned level = arch_image()->nr_levels - 1u;
-		uint64_t *slot = slot_of(table_at(root_pa), level, va);
-		uint64_t span;
+/* `text_rights` of the one place where it is executed. */
+static void
+map_image(unsigned text_rights)
+{
+	const struct arch_image *image = arch_image();
+	uint64_t text_pa = image->text_va - image->offset;
+	uint64_t rodata_pa = image->rodata_va - image->offset;
+	uint64_t data_pa = image->data_va - image->offset;
 
-		for (;;) {
-			span = (uint64_t)1 << shift_of(level);
-			if (mmk_pt_is_present(shape, level, *slot) &&
-			    mmk_pt_is_leaf(shape, level, *slot) &&
-			    va % span == 0 && end_va - va >= span)
-				break;
-			slot = slot_of(descend(slot, level), level - 1, va);
-			level--;
-		}
-		*slot = make_leaf(level, mmk_pt_pa(shape, level, *slot), *slot,
-		    rights);
-		va += span;
-	}
+	map(text_pa, rodata_pa, image->offset, text_rights);
+	map(rodata_pa, data_pa, image->offset, MMK_PROT_READ);
+	if (image->offset == DIRECT_VA)
+		return;
+	map(data_pa, image->end_va - image->offset, image->offset, RIGHTS_DATA);
+	map(text_pa, data_pa, DIRECT_VA, MMK_PROT_READ);
 }
 
 void
-image_protect(void)
+image_init(const struct mmk_phys_span *ram, size_t nr_ram, bool is_damaged)
 {
 	const struct arch_image *image = arch_image();
-	uint64_t root_pa = copy_table(arch_boot_root());
-	uint64_t to_direct = DIRECT_VA - image->offset;
+	uint64_t text_pa = image->text_va - image->offset;
+	uint64_t data_pa = image->data_va - image->offset;
+	struct mmk_phys_span devices[DEVICES_MAX];
+	size_t nr_devices = arch_devices(devices, DEVICES_MAX);
 
-	set_rights(root_pa, DIRECT_VA, DIRECT_VA + image->direct_bytes,
-	    RIGHTS_DATA);
-	set_rights(root_pa, image->text_va + to_direct,
-	    image->data_va + to_direct, MMK_PROT_READ);
-	set_rights(root_pa, image->text_va, image->rodata_va, RIGHTS_TEXT);
-	if (to_direct != 0) {
-		set_rights(root_pa, image->rodata_va, image->data_va,
-		    MMK_PROT_READ);
-		set_rights(root_pa, image->data_va, image->end_va, RIGHTS_DATA);
-		set_rights(root_pa, image->window_va, image->text_va, 0);
-		set_rights(root_pa, image->end_va, image->window_end_va, 0);
+	CHECK(mmk_pmap_init_kernel(&kernel_half, &kernel_pmaps, NULL) ==
+	    MMK_OK);
+	for (size_t i = 0; i < nr_ram; i++) {
+		map(ram[i].start_pa, mmk_min(ram[i].end_pa, text_pa), DIRECT_VA,
+		    RIGHTS_DATA);
+		map(mmk_max(ram[i].start_pa, data_pa), ram[i].end_pa, DIRECT_VA,
+		    RIGHTS_DATA);
 	}
-	arch_use_kernel_root(root_pa);
+	for (size_t i = 0; i < nr_devices; i++)
+		map(devices[i].start_pa, devices[i].end_pa, DIRECT_VA,
+		    RIGHTS_DATA | MMK_PMAP_DEVICE);
+	map_image(is_damaged ? MMK_PROT_ALL : RIGHTS_TEXT);
+}
+
+void
+image_activate(unsigned cpu)
+{
+	arch_use_root(kernel_half.root_pa);
+	mmk_pmap_activate(&kernel_half, cpu);
 }
 
 /* ---- the proof --------------------------------------------------------------------- */

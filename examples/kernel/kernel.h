@@ -116,8 +116,17 @@ void bench_run(void);
 
 /* ---- image.c --------------------------------------------------------------------- */
 
-/* pre: frames can be had; no other CPU has begun, and no pmap is there. */
-void image_protect(void);
+/* The kernel's half: on every CPU, in every space. */
+extern struct mmk_pmap kernel_half;
+/* From here on nothing is there but what is entered while the kernel runs. */
+#define KERNEL_FREE_VA \
+	(kernel_half.base_va + mmk_pt_va_limit(&kernel_pmaps.shape) / 2)
+
+/* pre: there is no pmap. is_damaged: the text can be written, to see it noticed. */
+void image_init(const struct mmk_phys_span *ram, size_t nr_ram,
+    bool is_damaged);
+/* First of all, on each CPU. */
+void image_activate(unsigned cpu);
 /* On each CPU: panics if it is not so. */
 void image_check(unsigned cpu);
 

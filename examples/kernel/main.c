@@ -74,47 +74,59 @@ is_asked(const char *word)
 	return false;
 }
 
+/* With what pmaps keep at hand as long as there is one: the kernel's half. */
+static uint64_t
+nr_free_pages(void)
+{
+	struct mmk_pool_stats rmap, caches;
+	struct mmk_phys_stats stats;
+
+	mmk_pool_stats_read(&kernel_pmaps.rmap_pool, &rmap);
+	mmk_pool_stats_read(&kernel_pmaps.cache_pool, &caches);
+	mmk_phys_drain(&kernel_phys);
+	mmk_phys_stats_read(&kernel_phys, &stats);
+	return stats.nr_free_pages +
+	    (rmap.slab_bytes + caches.slab_bytes) / PAGE;
+}
+
 static void
 memory_init(void)
 {
 	struct mmk_phys_span ram[SPANS_MAX], reserved[SPANS_MAX];
 	struct mmk_phys_config config = { .spans = ram, .reserved = reserved };
-	struct mmk_phys_stats stats;
 
 	config.nr_spans = arch_memory(ram, SPANS_MAX, reserved,
 	    &config.nr_reserved);
 	CHECK(mmk_phys_init(&kernel_phys, &config) == MMK_OK);
-	if (!is_asked("fault=wx"))
-		image_protect();
-	mmk_phys_drain(&kernel_phys);
-	mmk_phys_stats_read(&kernel_phys, &stats);
-	nr_free_at_first = stats.nr_free_pages;
 	CHECK(mmk_pmap_sys_init(&kernel_pmaps, &kernel_phys, arch_shape()) ==
 	    MMK_OK);
+	image_init(ram, config.nr_spans, is_asked("fault=wx"));
+	image_activate(0);
+	nr_free_at_first = nr_free_pages();
 	CHECK(mmk_vm_init(&kernel_vm, &kernel_phys, &kernel_pmaps, NULL) ==
 	    MMK_OK);
 	kprintf("kernel: memory: %lu of %lu MiB free, in %lu spans: ok\n",
-	    stats.nr_free_pages * PAGE >> 20,
+	    nr_free_at_first * PAGE >> 20,
 	    kernel_phys.nr_pages * PAGE >> 20, (uint64_t)config.nr_spans);
 }
 
-/* Everything ends, everything that was taken is back, the books are right. */
+/* Everything ends but the kernel's half, everything that was taken is back, the
+ * books are right. */
 static void
 audit(void)
 {
-	struct mmk_phys_stats stats;
+	uint64_t nr_free;
 
 	CHECK(mmk_check(&kernel_vm));
 	process_fini();
+	mmk_vm_drain(&kernel_vm);
 	mmk_vm_fini(&kernel_vm);
-	mmk_pmap_sys_fini(&kernel_pmaps);
-	mmk_phys_drain(&kernel_phys);
+	CHECK(mmk_pmap_check(&kernel_half));
+	nr_free = nr_free_pages();
 	CHECK(mmk_phys_check(&kernel_phys));
-	mmk_phys_stats_read(&kernel_phys, &stats);
-	kprintf("kernel: audit: %lu pages are free, as at the start: %s\n",
-	    stats.nr_free_pages,
-	    stats.nr_free_pages == nr_free_at_first ? "ok" : "NOT SO");
-	CHECK(stats.nr_free_pages == nr_free_at_first);
+	kprintf("kernel: audit: %lu pages are free, and were at the start: %s\n",
+	    nr_free, nr_free == nr_free_at_first ? "ok" : "NOT SO");
+	CHECK(nr_free == nr_free_at_first);
 }
 
 /* What each CPU does, the first one too. */
@@ -143,6 +155,7 @@ cpu_life(unsigned cpu)
 static void
 other_cpu(unsigned cpu)
 {
+	image_activate(cpu);
 	cpu_life(cpu);
 	for (;;) {
 		arch_interrupts(false);

@@ -268,7 +268,6 @@ discard(struct process *process)
 static void
 set_ready(struct process *process)
 {
-	arch_pmap_created(&process->space.map.pmap);
 	MMKIT_LOCK(&all.lock);
 	all.nr_alive++;
 	enqueue(process);

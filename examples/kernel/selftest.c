@@ -87,10 +87,8 @@ test(void)
 
 	if (arch_cpu_count() > 1)
 		config.run_on = run_on;
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < 2; i++)
 		CHECK(mmk_pmap_init(&pmaps[i], &kernel_pmaps, NULL) == MMK_OK);
-		arch_pmap_created(&pmaps[i]);
-	}
 	err = mmk_selftest(&config, &result);
 	kprintf("kernel: selftest: %u checks, %u failed, %u skipped: %s\n",
 	    result.nr_checks, result.nr_failed, result.nr_skipped,

@@ -148,7 +148,6 @@ static void
 make_by_hand(struct shown *self, unsigned cpu)
 {
 	CHECK(mmk_pmap_init(&self->own, &kernel_pmaps, NULL) == MMK_OK);
-	arch_pmap_created(&self->own);
 	self->pmap = &self->own;
 	for (unsigned i = 0; i < NR_FRAMES; i++)
 		CHECK(mmk_frame_alloc(&kernel_phys, 0, 0, MMK_USE_KERNEL,
@@ -222,7 +221,6 @@ make_process(struct shown *self, const void *image, size_t bytes)
 
 	CHECK(mmk_space_init(&parent, &kernel_vm, 0x10000,
 	          mmk_pt_va_limit(&kernel_pmaps.shape) / 2) == MMK_OK);
-	arch_pmap_created(&parent.map.pmap);
 	CHECK(elf_load(&parent, image, bytes, &pc, &sp) == MMK_OK);
 	for (unsigned i = 0; i < NR_REGIONS; i++)
 		CHECK(mmk_mmap(&parent, 0, REGION_PAGES * PAGE,

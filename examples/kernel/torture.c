@@ -202,7 +202,6 @@ void
 torture_prepare(bool without_flush)
 {
 	CHECK(mmk_pmap_init(&t.pmap, &kernel_pmaps, NULL) == MMK_OK);
-	arch_pmap_created(&t.pmap);
 	for (unsigned i = 0; i < NR_FRAMES; i++) {
 		CHECK(mmk_frame_alloc(&kernel_phys, 0, 0, MMK_USE_KERNEL,
 		          &t.frames[i]) == MMK_OK);

@@ -562,6 +562,12 @@ sim_tlb_count(unsigned cpu)
 	runner_skip();
 }
 
+uint64_t
+sim_upper_count(unsigned cpu)
+{
+	return sim_tlb_count(cpu);
+}
+
 /* Real ones take their time. */
 void
 sim_delay_ipis(unsigned ticks_max, uint64_t seed)

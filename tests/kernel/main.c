@@ -17,6 +17,7 @@ int runner_main(int argc, char **argv);
 #define SPANS_MAX 64u
 
 struct mmk_phys kernel_phys;
+struct mmk_pmap_sys kernel_pmaps; /* of the kernel's half and no other */
 
 typedef void constructor(void);
 extern constructor *const tests_begin[], *const tests_end[]; /* tests.ld */
@@ -52,7 +53,17 @@ memory_init(void)
 	config.nr_spans = arch_memory(ram, SPANS_MAX, reserved,
 	    &config.nr_reserved);
 	CHECK(mmk_phys_init(&kernel_phys, &config) == MMK_OK);
-	image_protect();
+	CHECK(mmk_pmap_sys_init(&kernel_pmaps, &kernel_phys, arch_shape()) ==
+	    MMK_OK);
+	image_init(ram, config.nr_spans, false);
+	image_activate(0);
+}
+
+static void
+other_cpu(unsigned cpu)
+{
+	image_activate(cpu);
+	threads_run(cpu);
 }
 
 void
@@ -62,7 +73,7 @@ kernel_main(void)
 	    arch_arguments());
 	memory_init();
 	machine_init();
-	arch_start_cpus(threads_run);
+	arch_start_cpus(other_cpu);
 	arch_interrupts(true);
 	threads_start(run_tests);
 	threads_run(0);

@@ -22,7 +22,9 @@
 #ifdef __x86_64__
 #include "examples/kernel/x86_64/cpu.h"
 #define FETCH_STEP ((uint64_t)1 << 8) /* RFLAGS.TF */
+#define ROOT_OFFSET (PAGE / 8 / 2)
 #else
+#define ROOT_OFFSET 0
 #define FETCH_STEP ((uint64_t)1 << 21) /* SPSR.SS */
 #endif
 
@@ -41,19 +43,6 @@ static struct {
 
 /* ---- the pages ------------------------------------------------------------------- */
 
-static uint64_t *
-kernel_root(void)
-{
-#ifdef __x86_64__
-	return (uint64_t *)MMKIT_PHYS_TO_PTR(kernel_root_pa);
-#else
-	uint64_t ttbr;
-
-	__asm__ volatile("mrs %0, ttbr1_el1" : "=r"(ttbr));
-	return (uint64_t *)MMKIT_PHYS_TO_PTR(ttbr & (((uint64_t)1 << 48) - 2));
-#endif
-}
-
 static struct mmk_frame *
 zeros(unsigned order)
 {
@@ -69,20 +58,21 @@ index_at(uint64_t va, unsigned level)
 {
 	unsigned page_shift = arch_shape()->page_shift;
 
-	va &= ((uint64_t)1 << arch_image()->va_bits) - 1;
-	return (unsigned)(va >> (page_shift + level * (page_shift - 3)) &
-	    (PAGE / 8 - 1));
+	return (unsigned)((va - kernel_half.base_va) >>
+	    (page_shift + level * (page_shift - 3)) & (PAGE / 8 - 1));
 }
 
-/* A page for user mode, in the kernel's half. */
+/* A page for user mode, in the kernel's half, where mmkit would refuse it: so by
+ * hand. Of x86_64's root the upper half begins in the middle. */
 static char *
 map_page(uint64_t va, unsigned prot)
 {
 	const struct mmk_pt_shape *shape = arch_shape();
 	struct mmk_frame *page = zeros(0);
-	uint64_t *table = kernel_root();
+	uint64_t *table =
+	    (uint64_t *)MMKIT_PHYS_TO_PTR(kernel_half.root_pa) + ROOT_OFFSET;
 
-	for (unsigned level = arch_image()->nr_levels - 1u; level > 0; level--) {
+	for (unsigned level = shape->nr_levels - 1u; level > 0; level--) {
 		uint64_t *slot = &table[index_at(va, level)];
 
 		if (!mmk_pt_is_present(shape, level, *slot))
@@ -101,15 +91,11 @@ void
 user_init(void)
 {
 	unsigned page_shift = arch_shape()->page_shift;
-	unsigned top = arch_image()->nr_levels - 1u;
+	unsigned top = arch_shape()->nr_levels - 1u;
 	char *code;
 
-#ifdef __x86_64__
-	user.code_va = 0 - ((uint64_t)1 << (arch_image()->va_bits - 1));
-#else
-	user.code_va = DIRECT_VA;
-#endif
-	user.code_va += (uint64_t)1 << (page_shift + top * (page_shift - 3));
+	user.code_va = kernel_half.base_va +
+	    ((uint64_t)1 << (page_shift + top * (page_shift - 3)));
 	code = map_page(user.code_va, MMK_PROT_READ | MMK_PROT_EXEC);
 	memcpy(code, stub_begin, (size_t)(stub_end - stub_begin));
 	for (unsigned cpu = 0; cpu < arch_cpu_count(); cpu++) {

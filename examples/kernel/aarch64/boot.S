@@ -213,36 +213,45 @@ make_tables:
 	b.lo 1b
 	ret
 
-/* aarch64_use_root(root_pa): TTBR1 leads to other tables. Meanwhile this runs where
- * it is in physical memory, by TTBR0: never two translations of one address. */
+/* aarch64_use_root(ttbr1, tcr): TTBR1 leads to other tables. Meanwhile this runs
+ * where it is in physical memory, by TTBR0: never two translations of one address.
+ * pre: TTBR0 leads nowhere, so T0SZ may change. */
 	.globl aarch64_use_root
 aarch64_use_root:
 	mov x2, #0xffff000000000000 /* DIRECT_VA */
-	adrp x1, boot_root
-	sub x1, x1, x2
-	adr x3, 1f
+	adrp x3, boot_root
 	sub x3, x3, x2
-	adr x4, 2f
-	mrs x5, ttbr0_el1
-	mrs x6, tcr_el1
+	adrp x4, aarch64_nowhere
+	sub x4, x4, x2
+	adr x5, 1f
+	sub x5, x5, x2
+	adr x6, 2f
 	mov x7, #16 /* T0SZ of boot_root, whatever a pmap's is */
-	mov x8, x6
+	mrs x8, tcr_el1
 	bfi x8, x7, #0, #6
-	msr ttbr0_el1, x1
+	mov x9, x1
+	bfi x9, x7, #0, #6
 	msr tcr_el1, x8
 	isb
-	tlbi vmalle1
-	dsb nsh
-	isb
-	br x3
-1:	msr ttbr1_el1, x0
+	msr ttbr0_el1, x3
 	isb
 	tlbi vmalle1
 	dsb nsh
 	isb
-	br x4
-2:	msr ttbr0_el1, x5
-	msr tcr_el1, x6
+	br x5
+1:	msr ttbr1_el1, x4
+	isb
+	msr tcr_el1, x9
+	isb
+	tlbi vmalle1
+	dsb nsh
+	isb
+	msr ttbr1_el1, x0
+	isb
+	br x6
+2:	msr ttbr0_el1, x4
+	isb
+	msr tcr_el1, x1
 	isb
 	tlbi vmalle1
 	dsb nsh

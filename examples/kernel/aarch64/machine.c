@@ -15,6 +15,9 @@
 #include "fdt.h"
 
 #define UART_PA UINT64_C(0x09000000)
+#define GIC_DISTRIBUTOR_PA UINT64_C(0x08000000)
+#define GIC_CPU_PA UINT64_C(0x08010000)
+#define DEVICE_BYTES UINT64_C(0x10000) /* as far as the next of them */
 #define RAM_PA UINT64_C(0x40000000)
 #define PSCI_CPU_ON UINT64_C(0xc4000003)
 #define SYS_EXIT_EXTENDED 0x20u
@@ -24,7 +27,7 @@
 extern char kernel_start_va[], kernel_end_va[]; /* link.ld */
 extern char kernel_text_va[], kernel_rodata_va[], kernel_data_va[];
 extern char cpu_start[];                        /* boot.S */
-void aarch64_use_root(uint64_t root_pa);        /* boot.S */
+void aarch64_use_root(uint64_t ttbr1, uint64_t tcr); /* boot.S */
 
 static struct fdt_facts facts;
 static struct fdt_span tree; /* where the device tree is */
@@ -81,6 +84,7 @@ count_cpus(void)
 
 /* What mmk_aarch64_tcr() says: all but the upper half's, EPD0, TBI, and so on. */
 #define TCR_OF_SHAPE UINT64_C(0x80001970000ff3f)
+#define TCR_UPPER UINT64_C(0xffff0000)
 
 /* As boot.S has set TCR_EL1. */
 static void
@@ -187,49 +191,45 @@ arch_shape(void)
 
 /* ---- the kernel's own tables ------------------------------------------------------ */
 
-static uint64_t kernel_root_pa; /* 0: boot.S's */
-
 const struct arch_image *
 arch_image(void)
 {
 	static struct arch_image image;
 
 	image = (struct arch_image){
-		.start_pa = physical(kernel_start_va),
-		.end_pa = physical(kernel_end_va),
 		.text_va = (uint64_t)(uintptr_t)kernel_text_va,
 		.rodata_va = (uint64_t)(uintptr_t)kernel_rodata_va,
 		.data_va = (uint64_t)(uintptr_t)kernel_data_va,
 		.end_va = (uint64_t)(uintptr_t)kernel_end_va,
 		.offset = DIRECT_VA,
-		.direct_bytes = (uint64_t)BOOT_BLOCK_BYTES * (PAGE / 8),
-		.nr_levels = MMKIT_PAGE_SHIFT == 16 ? 3 : 4,
-		.va_bits = 48,
 	};
 	return &image;
 }
 
-uint64_t
-arch_boot_root(void)
+size_t
+arch_devices(struct mmk_phys_span *devices, size_t max)
 {
-	uint64_t ttbr1;
+	static const uint64_t starts[] = { UART_PA, GIC_DISTRIBUTOR_PA,
+		GIC_CPU_PA };
+	size_t nr = sizeof starts / sizeof starts[0];
 
-	__asm__ volatile("mrs %0, ttbr1_el1" : "=r"(ttbr1));
-	return ttbr1;
+	CHECK(nr <= max);
+	for (size_t i = 0; i < nr; i++) {
+		devices[i].start_pa = starts[i];
+		devices[i].end_pa = starts[i] + DEVICE_BYTES;
+	}
+	return nr;
 }
 
+/* boot.S's tables are for 48 bits, whatever the shape. */
 void
-arch_use_kernel_root(uint64_t root_pa)
+arch_use_root(uint64_t root_pa)
 {
-	kernel_root_pa = root_pa;
-	aarch64_use_root(root_pa);
-}
+	uint64_t tcr;
 
-/* The kernel's half is TTBR1's. */
-void
-arch_pmap_created(struct mmk_pmap *pmap)
-{
-	(void)pmap;
+	__asm__ volatile("mrs %0, tcr_el1" : "=r"(tcr));
+	aarch64_use_root(mmk_aarch64_ttbr(root_pa, 0),
+	    (tcr & ~TCR_UPPER) | mmk_aarch64_tcr_upper(&shape));
 }
 
 /* ---- all CPUs ----------------------------------------------------------------------- */
@@ -285,8 +285,6 @@ arch_start_cpus(void (*entry)(unsigned cpu))
 void
 aarch64_cpu_main(unsigned cpu)
 {
-	if (kernel_root_pa != 0)
-		aarch64_use_root(kernel_root_pa);
 	gic_init();
 	(void)MMKIT_ATOMIC_ADD(&nr_started, 1u);
 	cpu_entry(cpu);
@@ -300,8 +298,6 @@ arch_interrupts(bool are_on)
 
 /* ---- waking ------------------------------------------------------------------------- */
 
-#define GIC_DISTRIBUTOR_PA UINT64_C(0x08000000)
-#define GIC_CPU_PA UINT64_C(0x08010000)
 #define GICD_CTLR 0
 #define GICD_ISENABLER (0x100 / 4)
 #define GICD_SGIR (0xf00 / 4)

@@ -8,17 +8,8 @@
 
 #include "../arch.h"
 
-/* All that boot.S maps, devices too: physical 0 is here. */
+/* All of RAM, and devices: physical 0 is here. */
 #define DIRECT_VA UINT64_C(0xffff000000000000)
-
-/* In blocks of this size: as many as a table has entries. */
-#if MMKIT_PAGE_SHIFT == 12
-#define BOOT_BLOCK_BYTES (UINT64_C(1) << 30)
-#elif MMKIT_PAGE_SHIFT == 14
-#define BOOT_BLOCK_BYTES (UINT64_C(1) << 25)
-#else
-#define BOOT_BLOCK_BYTES (UINT64_C(1) << 29)
-#endif
 
 /* A table of zeros, which TTBR0 has while no pmap is active. */
 extern char aarch64_nowhere[]; /* boot.S */

@@ -12,7 +12,6 @@
 #include "../kernel.h"
 #include "cpu.h"
 
-#define APIC_PA UINT64_C(0xfee00000)
 #define APIC_ID 0x20u
 #define APIC_EOI 0xb0u
 #define APIC_SPURIOUS 0xf0u
@@ -76,7 +75,6 @@ apic_end(void)
 void
 x86_64_cpu_main(unsigned cpu)
 {
-	__asm__ volatile("movq %0, %%cr3" : : "r"(kernel_root_pa) : "memory");
 	x86_64_cpu_init(cpu);
 	arch_interrupts(true);
 	cpu_entry(cpu);

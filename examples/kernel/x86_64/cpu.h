@@ -27,6 +27,8 @@ struct arch_frame {
 #define VECTOR_WAKE 0xf1u
 #define VECTOR_SPURIOUS 0xffu
 
+#define APIC_PA UINT64_C(0xfee00000)
+
 #define RFLAGS_IF 0x200u
 #define CR4_LA57 ((uint64_t)1 << 12)
 #define CR4_SMEP ((uint64_t)1 << 20)

@@ -132,46 +132,30 @@ arch_image(void)
 	static struct arch_image image;
 
 	image = (struct arch_image){
-		.start_pa = (uint64_t)(uintptr_t)kernel_start_pa,
-		.end_pa = (uint64_t)(uintptr_t)kernel_end_pa,
 		.text_va = (uint64_t)(uintptr_t)kernel_text_va,
 		.rodata_va = (uint64_t)(uintptr_t)kernel_rodata_va,
 		.data_va = (uint64_t)(uintptr_t)kernel_data_va,
 		.end_va = (uint64_t)(uintptr_t)kernel_end_va,
 		.offset = KERNEL_VA,
-		.direct_bytes = (uint64_t)1 << 39,
-		.window_va = KERNEL_VA,
-		.window_end_va = KERNEL_VA + ((uint64_t)1 << 30),
-		.nr_levels = arch_shape()->nr_levels,
-		.va_bits = arch_shape()->va_bits,
 	};
 	return &image;
 }
 
-uint64_t
-arch_boot_root(void)
+size_t
+arch_devices(struct mmk_phys_span *devices, size_t max)
 {
-	return kernel_root_pa;
+	(void)max;
+	devices[0].start_pa = APIC_PA;
+	devices[0].end_pa = APIC_PA + PAGE;
+	return 1;
 }
 
-/* Without what boot.S mapped at 0: other CPUs begin with boot.S's own. */
+/* Other CPUs begin with boot.S's own, too: what that maps at 0 is needed once. */
 void
-arch_use_kernel_root(uint64_t root_pa)
+arch_use_root(uint64_t root_pa)
 {
-	*(uint64_t *)direct(root_pa) = 0;
 	kernel_root_pa = root_pa;
 	__asm__ volatile("movq %0, %%cr3" : : "r"(root_pa) : "memory");
-}
-
-/* The upper half of the top table is the kernel's, the same for all. */
-void
-arch_pmap_created(struct mmk_pmap *pmap)
-{
-	uint64_t *root = (uint64_t *)mmk_frame_ptr(&kernel_phys, pmap->root);
-	const uint64_t *own = (const uint64_t *)direct(kernel_root_pa);
-
-	for (unsigned i = 256; i < 512; i++)
-		root[i] = own[i];
 }
 
 /* QEMU's TSC counts nanoseconds. */

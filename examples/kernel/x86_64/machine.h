@@ -8,9 +8,11 @@
 
 #include "../arch.h"
 
-/* All of RAM, writable, as boot.S maps it. */
+/* All of RAM. */
 #define DIRECT_VA UINT64_C(0xffff800000000000)
 #define KERNEL_VA UINT64_C(0xffffffff80000000)
+
+struct mmk_pmap;
 
 /* The top table of the kernel alone. */
 extern uint64_t kernel_root_pa;
