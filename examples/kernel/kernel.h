@@ -104,7 +104,7 @@ void selftest_run(unsigned cpu);
 /* ---- torture.c ------------------------------------------------------------------ */
 
 /* Called by every CPU at once. */
-void torture_prepare(bool without_flush);
+void torture_prepare(bool without_flush, bool without_kernel_flush);
 void torture_run(unsigned cpu);
 void torture_finish(void);
 /* A fault in kernel mode that only wanted a mark set; true: again. */

@@ -170,7 +170,8 @@ kernel_main(void)
 	    arch_arguments());
 	memory_init();
 	process_init();
-	torture_prepare(is_asked("fault=noflush"));
+	torture_prepare(is_asked("fault=noflush"),
+	    is_asked("fault=noflush-kernel"));
 	arch_start_cpus(other_cpu);
 	cpu_life(0);
 	if (process_status() != 0) {

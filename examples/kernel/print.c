@@ -117,30 +117,49 @@ put_one(const char *format, va_list *args)
 	return format;
 }
 
+static unsigned nr_printing; /* [a] */
+static unsigned nr_panics;   /* [a] */
+
+static void
+begin_to_print(void)
+{
+	while (MMKIT_ATOMIC_LOAD(&nr_panics) != 0)
+		MMKIT_CPU_RELAX();
+	MMKIT_ATOMIC_ADD(&nr_printing, 1u);
+	MMKIT_LOCK(&console_lock);
+}
+
+static void
+end_to_print(void)
+{
+	MMKIT_UNLOCK(&console_lock);
+	MMKIT_ATOMIC_SUB(&nr_printing, 1u);
+}
+
 void
 kprintf(const char *format, ...)
 {
 	va_list args;
 
 	va_start(args, format);
-	MMKIT_LOCK(&console_lock);
+	begin_to_print();
 	for (; *format != '\0'; format++) {
 		if (*format == '%')
 			format = put_one(format + 1, &args);
 		else
 			arch_console_put(*format);
 	}
-	MMKIT_UNLOCK(&console_lock);
+	end_to_print();
 	va_end(args);
 }
 
 void
 kernel_write(const char *text, size_t bytes)
 {
-	MMKIT_LOCK(&console_lock);
+	begin_to_print();
 	for (size_t i = 0; i < bytes; i++)
 		arch_console_put(text[i]);
-	MMKIT_UNLOCK(&console_lock);
+	end_to_print();
 }
 
 void
@@ -149,10 +168,20 @@ kernel_log(const char *text)
 	kprintf("mmkit: %s\n", text);
 }
 
-/* Whoever holds the console may be the one that panics. */
+/*
+ * The first one has the last word. Whoever holds the console may end its line, but
+ * may also be the one that panics.
+ */
 void
 kernel_panic(const char *text)
 {
+	while (MMKIT_ATOMIC_ADD(&nr_panics, 1u) > 1)
+		MMKIT_CPU_RELAX();
+	for (unsigned i = 0; i < 100000; i++) {
+		if (MMKIT_ATOMIC_LOAD(&nr_printing) == 0)
+			break;
+		MMKIT_CPU_RELAX();
+	}
 	put("\nkernel: PANIC: ");
 	put(text);
 	put("\n");

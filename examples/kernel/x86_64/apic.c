@@ -172,6 +172,6 @@ arch_shootdown(struct mmk_pmap *pmap, uint64_t start_va, uint64_t end_va)
 	for (left = cpus; left != 0; left &= left - 1)
 		ask((unsigned)__builtin_ctzll(left));
 	while (MMKIT_ATOMIC_LOAD(&request.nr_pending) != 0)
-		__builtin_ia32_pause();
+		arch_cpu_relax();
 	MMKIT_UNLOCK(&request.lock);
 }
