@@ -3,18 +3,20 @@
  * examples/kernel/show.c: page tables to be looked at from outside
  *
  * WHAT    The word `show` on the command line: each CPU makes an address space
- *         with a long random history and takes it up; then every translation
- *         that mmkit believes in is printed, one line a leaf, and all CPUs
- *         wait, for ever. tests/kernel/monitor reads the lines, asks the machine
- *         itself what its tables say, and compares.
+ *         with a long random history and takes it up, and the last one changes
+ *         the kernel's half as well; then every translation that mmkit believes
+ *         in is printed, one line a leaf, and all CPUs wait, for ever.
+ *         tests/kernel/monitor reads the lines, asks the machine itself what its
+ *         tables say, and compares.
  *
  *           show: regs CPU NAME=VALUE...
  *           show: leaf CPU VA PA PAGES FLAGS     in hex; FLAGS: MMK_PROT_*, ...
+ *           show: leaf kernel VA PA PAGES FLAGS  of the kernel's half
  *           show: end
  *
  *         The first CPU's is a process, with its program, its forks' copies and
  *         holes; the others' are made by hand, large leaves and device memory
- *         too.
+ *         too, and so is what comes to the kernel's half beside memory and image.
  */
 #include "kernel.h"
 
@@ -28,13 +30,14 @@
 /* One CPU's. */
 struct shown {
 	struct mmk_pmap own;
-	struct mmk_pmap *pmap; /* what it shows: own, or a process's */
+	struct mmk_pmap *pmap; /* what it shows: own, a process's, the kernel's */
+	mmk_va base_va;        /* where it is made by hand */
 	struct mmk_frame *frames[NR_FRAMES];
 	struct mmk_frame *large; /* NULL: too large for this machine */
 	uint64_t state;
 };
 
-static struct shown shown[MMKIT_CPU_MAX];
+static struct shown shown[MMKIT_CPU_MAX], shown_kernel;
 static struct mmk_space parent, child; /* CPU 0 */
 
 static uint64_t
@@ -63,18 +66,23 @@ base_of(unsigned cpu)
 }
 
 static mmk_va
-page_va(struct shown *self, unsigned cpu)
+page_va(struct shown *self)
 {
-	return base_of(cpu) + NR_LARGE * large_bytes() +
+	return self->base_va + NR_LARGE * large_bytes() +
 	    below(self, NR_PLACES) * PAGE;
 }
 
+/* The kernel's is not user mode's, and nothing is both written and executed. */
 static unsigned
 any_flags(struct shown *self)
 {
 	unsigned flags = (unsigned)below(self, 8);
 
 	flags = (flags & MMK_PROT_ALL) == 0 ? MMK_PROT_READ : flags;
+	if (self->pmap == &kernel_half) {
+		flags &= (flags & MMK_PROT_WRITE) != 0 ? ~MMK_PROT_EXEC : ~0u;
+		return flags | (below(self, 8) == 0 ? MMK_PMAP_WIRED : 0);
+	}
 	return flags | (below(self, 4) != 0 ? MMK_PMAP_USER : 0) |
 	    (below(self, 8) == 0 ? MMK_PMAP_WIRED : 0);
 }
@@ -91,9 +99,9 @@ registers_pa(uint64_t n)
 
 /* A frame of this CPU's; where it is device memory, a register's page. */
 static void
-enter_page(struct shown *self, unsigned cpu)
+enter_page(struct shown *self)
 {
-	mmk_va va = page_va(self, cpu);
+	mmk_va va = page_va(self);
 	mmk_pa pa = mmk_frame_pa(&kernel_phys,
 	    self->frames[below(self, NR_FRAMES)]);
 	unsigned flags = any_flags(self);
@@ -103,52 +111,52 @@ enter_page(struct shown *self, unsigned cpu)
 		flags = (flags & ~MMK_PROT_EXEC) | MMK_PMAP_DEVICE |
 		    MMK_PROT_READ;
 	}
-	CHECK(mmk_pmap_enter(&self->own, va, pa, flags) == MMK_OK);
+	CHECK(mmk_pmap_enter(self->pmap, va, pa, flags) == MMK_OK);
 }
 
 static void
-enter_large(struct shown *self, unsigned cpu, uint64_t place)
+enter_large(struct shown *self, uint64_t place)
 {
-	mmk_va va = base_of(cpu) + place * large_bytes();
+	mmk_va va = self->base_va + place * large_bytes();
 	uint64_t nr_pages = large_bytes() / PAGE, nr_done;
 	unsigned flags = any_flags(self);
 
 	if (self->large == NULL)
 		return;
 	for (uint64_t n = 0; n < nr_pages; n += nr_done)
-		CHECK(mmk_pmap_enter_run(&self->own, va + n * PAGE,
+		CHECK(mmk_pmap_enter_run(self->pmap, va + n * PAGE,
 		          mmk_frame_pa(&kernel_phys, self->large) + n * PAGE,
 		          nr_pages - n, flags, &nr_done) == MMK_OK);
-	(void)mmk_pmap_promote(&self->own, va);
+	(void)mmk_pmap_promote(self->pmap, va);
 }
 
 /* Anywhere, pages and parts of large leaves alike. */
 static void
-take_away(struct shown *self, unsigned cpu)
+take_away(struct shown *self)
 {
 	uint64_t end = NR_LARGE * large_bytes() / PAGE + NR_PLACES;
 	uint64_t first = below(self, end), nr_pages = 1 + below(self, 24);
-	mmk_va start_va = base_of(cpu) + first * PAGE;
+	mmk_va start_va = self->base_va + first * PAGE;
 	struct mmk_gather gather;
 
 	if (first + nr_pages > end)
 		nr_pages = end - first;
 	mmk_gather_init(&gather, &kernel_pmaps);
 	if (below(self, 2) == 0)
-		mmk_pmap_remove(&self->own, start_va,
+		mmk_pmap_remove(self->pmap, start_va,
 		    start_va + nr_pages * PAGE, &gather);
 	else
-		mmk_pmap_protect(&self->own, start_va,
+		mmk_pmap_protect(self->pmap, start_va,
 		    start_va + nr_pages * PAGE, (unsigned)below(self, 8),
 		    &gather);
 	mmk_gather_finish(&gather);
 }
 
 static void
-make_by_hand(struct shown *self, unsigned cpu)
+change_by_hand(struct shown *self, struct mmk_pmap *pmap, mmk_va base_va)
 {
-	CHECK(mmk_pmap_init(&self->own, &kernel_pmaps, NULL) == MMK_OK);
-	self->pmap = &self->own;
+	self->pmap = pmap;
+	self->base_va = base_va;
 	for (unsigned i = 0; i < NR_FRAMES; i++)
 		CHECK(mmk_frame_alloc(&kernel_phys, 0, 0, MMK_USE_KERNEL,
 		          &self->frames[i]) == MMK_OK);
@@ -156,18 +164,25 @@ make_by_hand(struct shown *self, unsigned cpu)
 	    mmk_frame_alloc(&kernel_phys, kernel_pmaps.shape.page_shift - 3u, 0,
 	        MMK_USE_KERNEL, &self->large) != MMK_OK)
 		self->large = NULL;
-	mmk_pmap_activate(&self->own, cpu);
 	for (unsigned i = 0; i < NR_STEPS; i++) {
 		if (i % 100 == 0)
-			enter_large(self, cpu, below(self, NR_LARGE));
+			enter_large(self, below(self, NR_LARGE));
 		else if (below(self, 4) == 0)
-			take_away(self, cpu);
+			take_away(self);
 		else
-			enter_page(self, cpu);
+			enter_page(self);
 	}
 	/* Most of them are in pieces by now. */
 	for (unsigned i = 0; i < NR_LARGE / 2; i++)
-		enter_large(self, cpu, i);
+		enter_large(self, i);
+}
+
+static void
+make_by_hand(struct shown *self, unsigned cpu)
+{
+	CHECK(mmk_pmap_init(&self->own, &kernel_pmaps, NULL) == MMK_OK);
+	mmk_pmap_activate(&self->own, cpu);
+	change_by_hand(self, &self->own, base_of(cpu));
 }
 
 /* ---- a process ------------------------------------------------------------------- */
@@ -241,19 +256,19 @@ make_process(struct shown *self, const void *image, size_t bytes)
 /* ---- to be seen -------------------------------------------------------------------- */
 
 static void
-print_all(unsigned cpu)
+print_all(struct mmk_pmap *pmap, const char *whose)
 {
-	struct mmk_pmap *pmap = shown[cpu].pmap;
-	mmk_va va = 0, end_va = mmk_pt_va_limit(&kernel_pmaps.shape);
+	mmk_va va = pmap->base_va;
 	struct mmk_translation at;
 
-	while (va < end_va && mmk_pmap_next(pmap, va, end_va, &at)) {
+	while (mmk_pmap_covers(pmap, va) &&
+	    mmk_pmap_next(pmap, va, pmap->end_va, &at)) {
 		struct mmk_translation again;
 
 		CHECK(mmk_pmap_query(pmap, at.va, &again) &&
 		    again.pa == at.pa && again.flags == at.flags);
 		CHECK(at.va % (at.nr_pages * PAGE) == 0);
-		kprintf("show: leaf %u %lx %lx %x %x\n", cpu, at.va, at.pa,
+		kprintf("show: leaf %s %lx %lx %x %x\n", whose, at.va, at.pa,
 		    at.nr_pages, at.flags);
 		va = at.va + at.nr_pages * PAGE;
 	}
@@ -273,14 +288,24 @@ show_run(unsigned cpu, const void *image, size_t bytes)
 			make_process(self, image, bytes);
 		else if (turn == cpu)
 			make_by_hand(self, cpu);
+		if (turn == cpu && cpu == arch_cpu_count() - 1) {
+			shown_kernel.state = 88172645463325252u;
+			change_by_hand(&shown_kernel, &kernel_half,
+			    KERNEL_FREE_VA);
+		}
 		cpus_meet();
 	}
 	arch_show_registers(cpu);
 	cpus_meet();
-	for (unsigned i = 0; cpu == 0 && i < arch_cpu_count(); i++)
-		print_all(i);
-	if (cpu == 0)
+	for (unsigned i = 0; cpu == 0 && i < arch_cpu_count(); i++) {
+		const char digit[] = { (char)('0' + i), '\0' };
+
+		print_all(shown[i].pmap, digit);
+	}
+	if (cpu == 0) {
+		print_all(&kernel_half, "kernel");
 		kprintf("show: end\n");
+	}
 	/* The monitor may read as a kernel that opened its users' memory. */
 	arch_open_user_memory(true);
 	for (;;) {

@@ -344,7 +344,8 @@ torture_prepare(bool without_flush, bool without_kernel_flush)
 		words_of(t.own[i])[0] = i;
 		CHECK(mmk_pmap_enter(&t.spaces[i], own_va(),
 		          mmk_frame_pa(&kernel_phys, t.own[i]),
-		          MMK_PROT_READ | MMK_PMAP_WIRED) == MMK_OK);
+		          MMK_PROT_READ | MMK_PMAP_WIRED | MMK_PMAP_ACCESSED) ==
+		    MMK_OK);
 	}
 	for (unsigned i = 0; i < NR_FRAMES; i++) {
 		t.frames[i] = new_frame();
