@@ -304,6 +304,28 @@ TEST_FORMATS(a_run_stops_at_the_first_failure_and_says_where)
 	cr_assert_eq(pmaps[0].nr_pages, 2);
 }
 
+/* 2^31 are too many to make: the frame says that they are there. */
+TEST_FORMATS(a_frame_with_2_31_translations_gets_no_more)
+{
+	struct mmk_frame *frame = new_frame(0);
+	uint64_t nr_done = 99;
+
+	frame->mapped = 1u << 31;
+	cr_assert_eq(mmk_pmap_enter(&pmaps[0], VA, pa_of(frame), RWU),
+	    MMK_ERR_LIMIT);
+	cr_assert_eq(mmk_pmap_enter_run(&pmaps[0], VA, pa_of(frame), 1, RWU,
+	                 &nr_done),
+	    MMK_ERR_LIMIT);
+	cr_assert_eq(nr_done, 0);
+	frame->mapped = 0;
+	cr_assert_eq(pmaps[0].nr_tables, 1);
+	cr_assert_eq(pmaps[0].nr_pages, 0);
+	cr_assert(check_all());
+	enter(0, VA, frame, RWU);
+	mmk_page_remove_all(&sys, frame);
+	mmk_frame_unref(&phys, frame);
+}
+
 TEST_FORMATS(next_finds_every_translation_in_order)
 {
 	const mmk_va vas[] = { 0, PAGE, table_bytes(1) - PAGE, table_bytes(1),

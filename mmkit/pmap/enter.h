@@ -179,6 +179,13 @@ mmk__enter_reserve(struct mmk__enter *enter)
 	return true;
 }
 
+/* One more translation of its frame would be too many. locks: the bucket. */
+MMK_PRIVATE bool
+mmk__enter_is_over(const struct mmk__enter *enter)
+{
+	return enter->frame != NULL && enter->frame->mapped > MMK__MAPPED_MAX;
+}
+
 /* ---- one leaf ------------------------------------------------------------ */
 
 /*
@@ -263,7 +270,6 @@ mmk__enter_locked(struct mmk__enter *enter, struct mmk__path *path)
 {
 	struct mmk_pmap *pmap = enter->pmap;
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
-	const struct mmk_frame *frame = enter->frame;
 	bool reaches = mmk__path_find(pmap, enter->va, path);
 	uint64_t pte = MMKIT_ATOMIC_LOAD(path->slots[path->level]);
 	enum mmk_err err;
@@ -283,8 +289,7 @@ mmk__enter_locked(struct mmk__enter *enter, struct mmk__path *path)
 	}
 	if (!mmk__enter_has_entry(enter))
 		return MMK_ERR_NOMEM;
-	if (frame != NULL && frame->mapped > MMK__MAPPED_MAX &&
-	    !enter->holds_place)
+	if (mmk__enter_is_over(enter) && !enter->holds_place)
 		return MMK_ERR_LIMIT;
 	if (path->level > enter->level) {
 		err = mmk__path_grow(pmap, enter->level, path);
@@ -471,8 +476,7 @@ mmk__enter_fill_some(struct mmk__enter *enter, struct mmk__path *path,
 	           MMKIT_ATOMIC_LOAD(path->slots[0]))) {
 		if (enter->frame != NULL && enter->frame->order == 0)
 			enter->frame = mmk_frame_of_pa(sys->phys, enter->pa);
-		if (enter->frame != NULL &&
-		    enter->frame->mapped > MMK__MAPPED_MAX)
+		if (mmk__enter_is_over(enter))
 			break;
 		if (nr >= end_group) {
 			enter->flags &= ~MMK_PMAP_CONTIG;
@@ -511,7 +515,8 @@ mmk__enter_pages(struct mmk__enter *enter, uint64_t nr_pages,
 	if (enter->frame != NULL)
 		bucket = mmk__rmap_lock(pmap->sys, enter->frame);
 	mmk__pmap_lock(pmap, bucket);
-	if (!mmk__path_find(pmap, enter->va, &path))
+	if (!mmk__path_find(pmap, enter->va, &path) &&
+	    !mmk__enter_is_over(enter))
 		err = mmk__path_grow(pmap, 0, &path);
 	*nr_done_out = 0;
 	if (err == MMK_OK && path.level == 0) {
