@@ -674,7 +674,29 @@ TEST_LARGE_HALVES(a_direct_map)
 	(void)mmk_frame_unref(&phys, frame);
 }
 
+#if MMKIT_PAGE_SHIFT == 12
+/* 1 GiB in the first table below the root; without a page it is 2 MiB and 4K. */
+TEST_LARGE_HALVES(the_largest_leaf)
+{
+	mmk_va va = kernel->base_va + table_bytes(2);
+	uint64_t nr_tables = kernel->nr_tables;
+	mmk_pa pa = table_bytes(2);
+
+	cr_assert_eq(mmk_pmap_kenter(kernel, va, pa, NR * NR, R | W), MMK_OK);
+	cr_assert_eq(level_at(KERNEL, va + PAGE, pa + PAGE), 2);
+	mmk_pmap_kremove(kernel, va + LARGE + PAGE, 1);
+	cr_assert_eq(kernel->nr_pages, NR * NR - 1);
+	cr_assert_eq(level_at(KERNEL, va, pa), 1);
+	cr_assert_eq(level_at(KERNEL, va + LARGE, pa + LARGE), 0);
+	cr_assert_eq(flags_at(KERNEL, va + LARGE + PAGE), 0);
+	cr_assert(check_all());
+	mmk_pmap_kremove(kernel, va, NR * NR);
+	cr_assert_eq(kernel->nr_tables, nr_tables);
+	cr_assert_eq(kernel->nr_reserved, 0);
+}
 #endif
+#endif
+
 /* ---- at the worst moment --------------------------------------------------------------- */
 
 static void (*intrude)(void);

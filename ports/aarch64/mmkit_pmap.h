@@ -16,8 +16,9 @@
  *
  *         The kernel must have set MAIR_EL1 (MMK_AARCH64_MAIR, or its own with
  *         MMK_AARCH64_ATTR_*), TCR_EL1 (mmk_aarch64_tcr() of the shape, and
- *         mmk_aarch64_tcr_upper() or its own half), TCR2_EL1.E0POE and SCTLR_EL1.BT0 as the shape says
- *         (nr_keys, features) and the rest of SCTLR_EL1.
+ *         mmk_aarch64_tcr_upper() or its own half), TCR2_EL1.E0POE and
+ *         SCTLR_EL1.BT0 as the shape says (nr_keys, features) and the rest of
+ *         SCTLR_EL1.
  *
  *         Activating the kernel's pmap replaces TTBR1: the tables before it must
  *         translate what runs then to the same pages, by leaves of the same size

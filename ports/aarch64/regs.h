@@ -31,9 +31,9 @@
 #define MMK_AARCH64_TCR_DS ((uint64_t)1 << 59)
 
 /*
- * TTBR0_EL1, or with tag 0 TTBR1_EL1, for a top table: bits 51..48 of its address are at 5..2. A table is
- * a page, so the 64 bytes that it must be aligned to then, and what a small top
- * table would save, never matter.
+ * TTBR0_EL1, or with tag 0 TTBR1_EL1, for a top table: bits 51..48 of its address
+ * are at 5..2. A table is a page, so the 64 bytes that it must be aligned to then,
+ * and what a small top table would save, never matter.
  */
 static inline uint64_t
 mmk_aarch64_ttbr(mmk_pa root_pa, uint32_t tag)
@@ -66,9 +66,9 @@ mmk_aarch64_tcr_ips(unsigned pa_bits)
 
 /*
  * TCR_EL1 for a shape: TTBR0's half, and what concerns both. The kernel adds
- * the upper half's: mmk_aarch64_tcr_upper if its pmap, or tables of the same
- * shape, are there; or its own (T1SZ, IRGN1, ORGN1, SH1, TG1), or EPD1. With DS its own tables
- * have that format, too: where SH was, address bits 51..50 are.
+ * the upper half's: mmk_aarch64_tcr_upper for its pmap, or for tables of the same
+ * shape; or its own (T1SZ, IRGN1, ORGN1, SH1, TG1), or EPD1. With DS its own
+ * tables have that format, too: where SH was, address bits 51..50 are.
  */
 static inline uint64_t
 mmk_aarch64_tcr(const struct mmk_pt_shape *shape)

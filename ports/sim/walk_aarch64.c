@@ -4,9 +4,10 @@
  *
  * WHAT    Stage 1 of the EL1&0 regime, VMSAv8-64 descriptors of 48-bit and of
  *         52-bit output addresses, granules of 4, 16 and 64 KiB, the low half
- *         (TTBR0_EL1) and the high one (TTBR1_EL1, T1SZ = T0SZ). Level 0 here is the manual's level 3. With hardware_ad
- *         TCR_EL1.HA and HD are 1, else both are 0. SCTLR_EL1.WXN is 0. With
- *         pa_bits of 52 TCR_EL1.IPS is 0b110; has_ds is TCR_EL1.DS.
+ *         (TTBR0_EL1) and the high one (TTBR1_EL1, T1SZ = T0SZ). Level 0 here
+ *         is the manual's level 3. With hardware_ad TCR_EL1.HA and HD are 1,
+ *         else both are 0. SCTLR_EL1.WXN is 0. With pa_bits of 52 TCR_EL1.IPS is
+ *         0b110; has_ds is TCR_EL1.DS.
  * SOURCE  Arm ARM (DDI 0487) D8.2 (translation process), D8.3 (descriptor
  *         formats), D8.4 (memory access control), D8.5 (hardware updates of
  *         the access flag and dirty state), and the section on using
