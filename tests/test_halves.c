@@ -3,6 +3,8 @@
  * tests/test_halves.c: the kernel's pmap, the upper half, beside those of
  * programs
  */
+#include <signal.h>
+
 #include "super_fixture.h"
 
 #include <pthread.h>
