@@ -274,7 +274,7 @@ mmk__page_take(struct mmk_pmap_sys *sys, struct mmk_frame *frame,
 	unsigned had = 0;
 	/* Running CPUs set marks again as fast as they are taken: once round is
 	 * enough. Rights nobody gives back meanwhile. */
-	uint32_t nr_rounds = frame->mapped / MMK_PAGE_BATCH + 1;
+	uint64_t nr_rounds = UINT64_MAX;
 
 	mmk__page_announce(sys, bucket);
 	do {
@@ -282,6 +282,8 @@ mmk__page_take(struct mmk_pmap_sys *sys, struct mmk_frame *frame,
 
 		mmk__batch_init(&batch);
 		MMKIT_LOCK(bucket);
+		nr_rounds = mmk_min(nr_rounds,
+		    frame->mapped / MMK_PAGE_BATCH + UINT64_C(1));
 		entry = (const struct mmk__rmap *)frame->translations;
 		for (; entry != NULL && batch.nr < MMK_PAGE_BATCH &&
 		     !batch.is_blocked;
