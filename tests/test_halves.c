@@ -121,6 +121,22 @@ Test(halves, seen_from_every_space_without_global)
 	has_kernel = false;
 }
 
+/* The handler's own stack is among them: no fault may be for want of a mark. */
+TEST_HALVES(kenter_sets_the_marks)
+{
+	const unsigned seen = MMK_PMAP_ACCESSED | MMK_PMAP_MODIFIED;
+
+	cr_assert_eq(mmk_pmap_kenter(kernel, KVA, FOREIGN & ~(PAGE - 1), 1,
+	                 R | W),
+	    MMK_OK);
+	cr_assert_eq(mmk_pmap_kenter(kernel, KVA + PAGE, FOREIGN & ~(PAGE - 1),
+	                 1, R | X),
+	    MMK_OK);
+	cr_assert_eq(flags_at(KERNEL, KVA) & seen, seen);
+	cr_assert_eq(flags_at(KERNEL, KVA + PAGE) & seen, MMK_PMAP_ACCESSED);
+	mmk_pmap_kremove(kernel, KVA, 2);
+}
+
 TEST_HALVES(leaves_are_global_and_the_kernels)
 {
 	struct mmk_frame *frame = new_frame(0);
@@ -137,7 +153,7 @@ TEST_HALVES(leaves_are_global_and_the_kernels)
 	    MMK_OK);
 	cr_assert_eq(flags_at(KERNEL, KVA + PAGE),
 	    R | MMK_PMAP_DEVICE | MMK_PMAP_GLOBAL | MMK_PMAP_WIRED |
-	        MMK_PMAP_UNTRACKED);
+	        MMK_PMAP_UNTRACKED | MMK_PMAP_ACCESSED);
 	remove_now(KERNEL, KVA, KVA + 2 * PAGE);
 	(void)mmk_frame_unref(&phys, frame);
 }
@@ -674,6 +690,29 @@ TEST_LARGE_HALVES(a_direct_map)
 	mmk_pmap_kremove(kernel, direct_va, nr_pages);
 	cr_assert_eq(kernel_load(0, va), UINT64_MAX);
 	(void)mmk_frame_unref(&phys, frame);
+}
+
+/*
+ * Others may stand on pages that are there, with nowhere to take a fault: who
+ * enters the last page beside them empties no entry. It is joined by whoever asks.
+ */
+TEST_LARGE_HALVES(entering_beside_joins_nothing)
+{
+	mmk_va va = kernel->base_va + (mmk_va)LARGE * 8, end_va = va + LARGE;
+	mmk_pa pa = (mmk_pa)LARGE * 4;
+	uint64_t nr_flushes;
+
+	cr_assert_eq(mmk_pmap_kenter(kernel, va, pa, NR - 1, R | W), MMK_OK);
+	nr_flushes = sys.nr_flushes;
+	cr_assert_eq(mmk_pmap_kenter(kernel, end_va - PAGE, pa + LARGE - PAGE,
+	                 1, R | W),
+	    MMK_OK);
+	cr_assert_eq(sys.nr_flushes, nr_flushes);
+	cr_assert_eq(level_at(KERNEL, va, pa), 0);
+	cr_assert(check_all());
+	cr_assert(mmk_pmap_promote(kernel, va));
+	cr_assert_eq(level_at(KERNEL, va, pa), 1);
+	mmk_pmap_kremove(kernel, va, NR);
 }
 
 #if MMKIT_PAGE_SHIFT == 12

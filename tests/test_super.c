@@ -576,7 +576,8 @@ TEST_LARGE(kernel_pages_are_entered_all_or_none)
 {
 	struct mmk_frame *block = new_frame(BLOCK_ORDER);
 	mmk_va va = BVA - 3 * PAGE;
-	unsigned flags = R | W | MMK_PMAP_WIRED | MMK_PMAP_UNTRACKED;
+	unsigned flags = R | W | MMK_PMAP_WIRED | MMK_PMAP_UNTRACKED |
+	    MMK_PMAP_ACCESSED | MMK_PMAP_MODIFIED;
 	enum mmk_err err = MMK_ERR_NOMEM;
 
 	for (unsigned k = 1; err != MMK_OK; k++) {

@@ -17,8 +17,7 @@
 
 struct mmk_pmap kernel_half;
 
-/* Whole pages, each at its physical address and `offset`. No fault sets marks here:
- * what it would run is here too. */
+/* Whole pages, each at its physical address and `offset`. */
 static void
 map(uint64_t start_pa, uint64_t end_pa, uint64_t offset, unsigned flags)
 {
@@ -26,9 +25,7 @@ map(uint64_t start_pa, uint64_t end_pa, uint64_t offset, unsigned flags)
 	end_pa = mmk_page_floor(end_pa);
 	if (start_pa < end_pa)
 		CHECK(mmk_pmap_kenter(&kernel_half, start_pa + offset, start_pa,
-		          (end_pa - start_pa) / PAGE,
-		          flags | MMK_PMAP_ACCESSED | MMK_PMAP_MODIFIED) ==
-		    MMK_OK);
+		          (end_pa - start_pa) / PAGE, flags) == MMK_OK);
 }
 
 /* `text_rights` of the one place where it is executed. */

@@ -15,7 +15,8 @@
  *         reserved before, without locks. A run is entered in pieces: a large leaf wherever addresses, length
  *         and frames allow and no table is in the way; else as many pages of
  *         one table as one lock of the reverse map guards. If a table was in
- *         the way, and has come to be full of the run, it is joined.
+ *         the way, and has come to be full of the run, it is joined; in the
+ *         kernel's half only if somebody asks (mmk_pmap_promote).
  *
  * LAYER   pmap. Includes super.h.
  * LOCKS   a bucket of the reverse map, then the pmap; flushes with neither
@@ -605,7 +606,8 @@ mmk__enter_large(const struct mmk__enter *run, unsigned level)
 
 /*
  * One piece of a run, large or small. Without memory for a large leaf, or with
- * a table in its place, the pages are entered one by one.
+ * a table in its place, the pages are entered one by one, and joined; but not
+ * the kernel's, for the others of that table are in use by who takes no faults.
  */
 MMK_PRIVATE MMK_NODISCARD enum mmk_err
 mmk__enter_some(const struct mmk__enter *run, uint64_t nr_pages,
@@ -624,7 +626,7 @@ mmk__enter_some(const struct mmk__enter *run, uint64_t nr_pages,
 	err = mmk__enter_small(run, nr_pages, nr_done_out);
 	end_va = run->va + mmk_bytes_of_pages(*nr_done_out);
 	if (err == MMK_OK && mmk__pt_index(shape, 0, end_va) == 0 &&
-	    shape->leaf_level_max > 0)
+	    shape->leaf_level_max > 0 && run->pmap->base_va == 0)
 		(void)mmk_pmap_promote(run->pmap, run->va);
 	return err;
 }

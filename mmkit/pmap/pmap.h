@@ -127,7 +127,8 @@ MMK_API void mmk_pmap_protect(struct mmk_pmap *pmap, mmk_va start_va,
     mmk_va end_va, unsigned prot, struct mmk_gather *gather);
 
 /*
- * mmk_pmap_kenter: nr_pages of the kernel's own, wired and untracked.
+ * mmk_pmap_kenter: nr_pages of the kernel's own, wired and untracked; accessed and
+ * modified from the start, for no fault may come for want of a mark.
  *
  * pre      nothing is translated there, and nobody else enters anything.
  * locks    as mmk_pmap_enter.
@@ -456,7 +457,8 @@ mmk_pmap_kenter(struct mmk_pmap *pmap, mmk_va va, mmk_pa pa, uint64_t nr_pages,
 	uint64_t nr_done;
 	enum mmk_err err;
 
-	flags |= MMK_PMAP_WIRED | MMK_PMAP_UNTRACKED;
+	flags |= MMK_PMAP_WIRED | MMK_PMAP_UNTRACKED | MMK_PMAP_ACCESSED;
+	flags |= (flags & MMK_PROT_WRITE) != 0 ? MMK_PMAP_MODIFIED : 0;
 	if (!mmk__enter_is_valid(pmap, va, pa, flags) ||
 	    nr_pages > mmk_pages_of_bytes(pmap->end_va - va) ||
 	    nr_pages > mmk_pages_of_bytes(pa_limit - pa))
