@@ -81,6 +81,28 @@ TEST_FORMATS(shapes_that_make_no_table_are_refused)
 	cr_assert_eq(mmk_pmap_sys_init(&other, &phys, &shape), MMK_ERR_INVAL);
 }
 
+/* x86_64's indices are all as wide, and a leaf in its upper tables is a fault. */
+TEST_FORMATS(shapes_that_x86_64_would_walk_another_way_are_refused)
+{
+	struct mmk_pmap_sys other;
+	struct mmk_pt_shape good = sys.shape, shape = good;
+
+	if (is_arm())
+		return;
+	shape.leaf_level_max = 3;
+	cr_assert_eq(mmk_pmap_sys_init(&other, &phys, &shape), MMK_ERR_INVAL);
+	shape = good;
+	shape.va_bits--;
+	cr_assert_eq(mmk_pmap_sys_init(&other, &phys, &shape), MMK_ERR_INVAL);
+	shape = good;
+	shape.nr_levels = 5; /* the top table would have no upper half */
+	shape.va_bits = 48;
+	cr_assert_eq(mmk_pmap_sys_init(&other, &phys, &shape), MMK_ERR_INVAL);
+	shape.nr_levels = 3;
+	shape.va_bits = 39;
+	cr_assert_eq(mmk_pmap_sys_init(&other, &phys, &shape), MMK_ERR_INVAL);
+}
+
 /* Arm's hardware counts the levels itself, and takes 52 bits at most. */
 TEST_FORMATS(shapes_that_arm_would_walk_another_way_are_refused)
 {

@@ -92,11 +92,17 @@ mmk_x86_64_va_limit(const struct mmk_pt_shape *shape)
 	return (mmk_va)1 << (shape->va_bits - 1);
 }
 
-/* There is no guarded and no tagged memory. */
+/*
+ * Four levels or five, of all their bits: a top table has both halves. There is
+ * no guarded and no tagged memory.
+ */
 static inline bool
 mmk_x86_64_is_known(const struct mmk_pt_shape *shape)
 {
-	return (shape->features & (MMK_PT_GUARDED | MMK_PT_MTE)) == 0 &&
+	return (shape->nr_levels == 4 || shape->nr_levels == 5) &&
+	    shape->va_bits == 12 + 9 * shape->nr_levels &&
+	    shape->leaf_level_max <= 2 &&
+	    (shape->features & (MMK_PT_GUARDED | MMK_PT_MTE)) == 0 &&
 	    shape->nr_keys <= 16 && shape->contig_shift == 0;
 }
 
