@@ -85,11 +85,11 @@ mmk_x86_64_forget_all(void)
 #define MMK_X86_64_CR3_KEEP ((uint64_t)1 << 63)
 
 /*
- * INVLPG concerns the tag that is in use. Another one is dropped as a whole, by
- * going there and back: both tables have the kernel in them. INVLPG also drops
- * every cached upper entry, for whatever address, so a range that lost tables
- * needs no more than the pages it lost. Of the kernel's pmap upper entries are
- * under every tag: it drops all there is.
+ * INVLPG concerns the tag that is in use. For another one all there is is dropped:
+ * to go there and back would be to walk tables without being in pmap->cpus, while
+ * others free them. INVLPG also drops every cached upper entry, for whatever
+ * address, so a range that lost tables needs no more than the pages it lost. Of the
+ * kernel's pmap upper entries are under every tag: all is dropped, too.
  */
 static inline void
 mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
@@ -102,8 +102,7 @@ mmk_pt_invalidate(struct mmk_pmap *pmap, mmk_va start_va, mmk_va end_va)
 	}
 	__asm__ volatile("movq %%cr3, %0" : "=r"(cr3) : : "memory");
 	if (pmap->tag != 0 && (cr3 & MMK_X86_64_CR3_PCID) != pmap->tag) {
-		mmk_x86_64_load_cr3(pmap->root_pa | pmap->tag);
-		mmk_x86_64_load_cr3(cr3 | MMK_X86_64_CR3_KEEP);
+		mmk_x86_64_forget_all();
 		return;
 	}
 	if (mmk_pages_of_bytes(end_va - start_va) > MMK_X86_64_INVLPG_MAX) {
@@ -149,13 +148,17 @@ mmk_x86_64_activate_tag(struct mmk_pmap *pmap, bool is_fresh)
 /*
  * Before any other pmap: the kernel's root in place of the one from its start,
  * and nothing is left of that, of global translations either. NULL: back to it.
+ * What the start had in CR3's low bits need not be a PCID.
  */
 static inline void
 mmk_x86_64_activate_kernel(struct mmk_pmap *pmap)
 {
-	mmk_pt_activate(pmap);
-	if (pmap != NULL)
-		mmk_x86_64_forget_all();
+	if (pmap == NULL) {
+		mmk_pt_activate(NULL);
+		return;
+	}
+	mmk_x86_64_load_cr3(pmap->root_pa);
+	mmk_x86_64_forget_all();
 }
 #define mmk_pt_activate_kernel mmk_x86_64_activate_kernel
 
