@@ -11,7 +11,8 @@
  *         some all is dropped by a change of CR4.PGE.
  *
  *         The kernel must have set CR0.PG and WP, CR4.PAE, EFER.LME and NXE,
- *         IA32_PAT and CR4.PKE as the shape says (features, nr_keys).
+ *         IA32_PAT and CR4.PKE as the shape says (features, nr_keys); and
+ *         CR4.PGE, if global translations are to outlive a load of CR3.
  *         MMKIT_KERNEL_ROOT_PA, a physical address, names the kernel's own top
  *         table; it must translate whatever runs while no pmap is active.
  *
