@@ -121,6 +121,44 @@ Test(halves, seen_from_every_space_without_global)
 	has_kernel = false;
 }
 
+/*
+ * A page is entered where the table has just gone, and its going is not flushed
+ * yet: a CPU that remembers the old table finds nothing there. No fault may mend
+ * that: it may be the page that the fault would be taken on.
+ */
+static void
+enter_where_a_table_went(bool is_tracked)
+{
+	struct mmk_frame *frame = new_frame_with(50), *other = new_frame_with(51);
+	struct sim_counters before, after;
+
+	enter(KERNEL, KVA, frame, R);
+	for (unsigned cpu = 0; cpu < 2; cpu++)
+		cr_assert_eq(kernel_load(cpu, KVA), 50);
+	mmk_pmap_remove(kernel, KVA, KVA + PAGE, &gather);
+	if (is_tracked)
+		enter(KERNEL, KVA + PAGE, other, R | MMK_PMAP_ACCESSED);
+	else
+		cr_assert_eq(mmk_pmap_kenter(kernel, KVA + PAGE, pa_of(other),
+		                 1, R),
+		    MMK_OK);
+	sim_counters(&before);
+	for (unsigned cpu = 0; cpu < 2; cpu++)
+		cr_assert_eq(kernel_load(cpu, KVA + PAGE), 51);
+	sim_counters(&after);
+	cr_assert_eq(after.nr_faults, before.nr_faults);
+	mmk_gather_finish(&gather);
+	remove_now(KERNEL, KVA, KVA + 2 * PAGE);
+	(void)mmk_frame_unref(&phys, frame);
+	(void)mmk_frame_unref(&phys, other);
+}
+
+TEST_HALVES(entering_where_a_table_went_is_no_fault)
+{
+	enter_where_a_table_went(false);
+	enter_where_a_table_went(true);
+}
+
 /* The handler's own stack is among them: no fault may be for want of a mark. */
 TEST_HALVES(kenter_sets_the_marks)
 {

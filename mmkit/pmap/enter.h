@@ -389,6 +389,20 @@ mmk__enter_leaf(struct mmk__enter *enter)
 	return err;
 }
 
+/*
+ * Of the kernel's half: a CPU may remember a table that was there before, and
+ * whose going is not flushed yet; it would fault, and not every code of the
+ * kernel's can. locks: none above VM held.
+ */
+MMK_PRIVATE void
+mmk__enter_settle(struct mmk_pmap *pmap, mmk_va va, mmk_va end_va)
+{
+	if (pmap->base_va != 0 && !mmk_pt_is_broadcast(&pmap->sys->shape) &&
+	    (MMKIT_ATOMIC_LOAD(&pmap->nr_gathers) != 0 ||
+	        MMKIT_ATOMIC_LOAD(&pmap->nr_flushing) != 0))
+		mmk__flush(pmap, va, end_va);
+}
+
 #ifndef mmk_pmap_enter
 MMK_API enum mmk_err
 mmk_pmap_enter(struct mmk_pmap *pmap, mmk_va va, mmk_pa pa, unsigned flags)
@@ -396,13 +410,16 @@ mmk_pmap_enter(struct mmk_pmap *pmap, mmk_va va, mmk_pa pa, unsigned flags)
 	struct mmk_pmap_sys *sys = pmap->sys;
 	struct mmk__enter enter = { pmap, va, pa, flags | pmap->implied, 0, 0,
 		0, false, false, 0, NULL, NULL };
+	enum mmk_err err;
 
 	if (!mmk__enter_is_valid(pmap, va, pa, flags))
 		return MMK_ERR_INVAL;
 	enter.frame = mmk__rmap_frame(sys, pa, flags);
 	if (enter.frame == NULL)
 		enter.flags |= MMK_PMAP_UNTRACKED;
-	return mmk__enter_leaf(&enter);
+	err = mmk__enter_leaf(&enter);
+	mmk__enter_settle(pmap, va, va + MMK_PAGE_BYTES);
+	return err;
 }
 #endif
 
@@ -655,6 +672,7 @@ mmk_pmap_enter_run(struct mmk_pmap *pmap, mmk_va va, mmk_pa pa,
 		run.va = va + mmk_bytes_of_pages(nr_done);
 		run.pa = pa + mmk_bytes_of_pages(nr_done);
 	}
+	mmk__enter_settle(pmap, va, run.va);
 	*nr_done_out = nr_done;
 	return err;
 }
