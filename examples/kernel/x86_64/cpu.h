@@ -30,6 +30,7 @@ struct arch_frame {
 #define APIC_PA UINT64_C(0xfee00000)
 
 #define RFLAGS_IF 0x200u
+#define CR4_PGE ((uint64_t)1 << 7)
 #define CR4_LA57 ((uint64_t)1 << 12)
 #define CR4_SMEP ((uint64_t)1 << 20)
 #define CR4_SMAP ((uint64_t)1 << 21)

@@ -150,12 +150,19 @@ arch_devices(struct mmk_phys_span *devices, size_t max)
 	return 1;
 }
 
-/* Other CPUs begin with boot.S's own, too: what that maps at 0 is needed once. */
+/*
+ * Other CPUs begin with boot.S's own, too: what that maps at 0 is needed once.
+ * From here on the kernel's translations stay when CR3 changes.
+ */
 void
 arch_use_root(uint64_t root_pa)
 {
+	uint64_t cr4;
+
 	kernel_root_pa = root_pa;
 	__asm__ volatile("movq %0, %%cr3" : : "r"(root_pa) : "memory");
+	__asm__ volatile("movq %%cr4, %0" : "=r"(cr4));
+	__asm__ volatile("movq %0, %%cr4" : : "r"(cr4 | CR4_PGE) : "memory");
 }
 
 /* QEMU's TSC counts nanoseconds. */
