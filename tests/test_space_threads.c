@@ -199,7 +199,8 @@ run(unsigned arch)
 	for (unsigned cpu = 0; cpu < NR_THREADS; cpu++)
 		cr_assert_eq(pthread_join(threads[cpu], NULL), 0);
 	sim_set_cpu(0);
-	cr_assert_gt(vm_count(MMK_COUNT_PAGE_MOVE), 0);
+	if (mmk_test_steps(100) == 100) /* of a few it may be none */
+		cr_assert_gt(vm_count(MMK_COUNT_PAGE_MOVE), 0);
 	check_file();
 	mmk_object_unref(file);
 	vm_end();
