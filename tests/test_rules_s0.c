@@ -380,6 +380,79 @@ Test(rules_s0, S0_13_one_page_of_a_file_is_one_frame)
 	vm_both(s0_13);
 }
 
+/* Regions of two spaces, and a copy of one: whoever maps, the reference is one. */
+static void
+s0_15(void)
+{
+	static struct vm_file f;
+	struct mmk_object *object = vm_file(&f, 2 * PAGE);
+	struct mmk_frame *frame = NULL;
+	mmk_va vas[5];
+
+	vm_space(1);
+	for (unsigned i = 0; i < 5; i++) {
+		vas[i] = vm_mmap(i % 2, 0, 1, RO, MMK_MAP_SHARED, object, 0);
+		cr_assert_eq(vm_get(i % 2, vas[i]), 'a');
+		frame = vm_frame(i % 2, vas[i]);
+		cr_assert_eq(frame->mapped, i + 1);
+		cr_assert_eq(frame->refs, 1u, "the cache's");
+	}
+	vm_fork(2, 0);
+	cr_assert_eq(vm_get(2, vas[0]), 'a');
+	cr_assert_eq(frame->refs, 1u);
+	vm_exit(2);
+	for (unsigned i = 0; i < 5; i++) {
+		cr_assert_eq(frame->refs, 1u);
+		vm_munmap(i % 2, vas[i], 1);
+		cr_assert_eq(frame->mapped, 4 - i);
+	}
+	cr_assert_eq(frame->refs, 1u, "it outlives the last mapping");
+	mmk_object_unref(object);
+}
+
+Test(rules_s0, S0_15_five_mappings_hold_one_reference)
+{
+	vm_both(s0_15);
+}
+
+static void
+s0_16(void)
+{
+	static struct vm_file f;
+	struct mmk_object *object = vm_file(&f, PAGE);
+	mmk_va va = vm_mmap(0, 0, 1, RO, MMK_MAP_SHARED, object, 0);
+	struct mmk_frame *frame;
+	uint64_t nr_reads;
+
+	cr_assert_eq(vm_get(0, va), 'a');
+	frame = vm_frame(0, va);
+	nr_reads = f.nr_reads;
+	cr_assert_gt(nr_reads, 0u);
+	vm_munmap(0, va, 1);
+	cr_assert_eq(frame->mapped, 0u);
+	cr_assert(mmk_frame_is_held(frame), "not freed");
+	cr_assert_eq(mmk_object_nr_resident(object), 1u);
+
+	va = vm_mmap(0, 0, 1, RO, MMK_MAP_SHARED, object, 0);
+	cr_assert_eq(vm_get(0, va), 'a');
+	cr_assert_eq(vm_frame(0, va), frame);
+	cr_assert_eq(f.nr_reads, nr_reads, "the same frame, without the pager");
+	vm_munmap(0, va, 1);
+
+	cr_assert_eq(mmk_object_evict(object), 1u);
+	cr_assert(!mmk_frame_is_held(frame));
+	cr_assert_eq(mmk_object_nr_resident(object), 0u);
+	va = vm_mmap(0, 0, 1, RO, MMK_MAP_SHARED, object, 0);
+	cr_assert_eq(vm_get(0, va), 'a');
+	cr_assert_gt(f.nr_reads, nr_reads, "read again");
+	mmk_object_unref(object);
+}
+
+Test(rules_s0, S0_16_after_the_last_unmap_a_page_can_be_evicted)
+{
+	vm_both(s0_16);
+}
+
 static void
 s0_17(void)
 {

@@ -6,6 +6,92 @@
  */
 #include "vm_fixture.h"
 
+/* What a program asks of its own space, at an address of the kernel's. */
+static void
+s4_1_program(mmk_va va, const struct mmk_frame *frame)
+{
+	struct mmk_space *space = vm_sp(0);
+	mmk_pa pa = mmk_frame_pa(&t.phys, frame);
+	mmk_va out_va = va;
+	unsigned char byte = 0;
+
+	cr_assert_neq(sim_load(0, va, &byte, 1), 0);
+	cr_assert_neq(sim_store(0, va, &byte, 1), 0);
+	cr_assert_neq(sim_fetch(0, va, &byte, 1), 0);
+	cr_assert_eq(mmk_mmap(space, va, PAGE, RW, ALL,
+	    ANON_PRIVATE | MMK_MAP_FIXED, NULL, 0, &out_va), MMK_ERR_INVAL);
+	cr_assert_eq(mmk_munmap(space, va, PAGE), MMK_ERR_INVAL);
+	cr_assert_eq(mmk_mprotect(space, va, PAGE, RO), MMK_ERR_INVAL);
+	cr_assert_neq(mmk_mremap(space, va, PAGE, 2 * PAGE,
+	    MMK_REMAP_MAYMOVE, 0, &out_va), MMK_OK);
+	cr_assert_neq(mmk_fault(&space->map, va, MMK_PROT_WRITE), MMK_OK);
+	cr_assert_eq(mmk_pmap_enter(&space->map.pmap, va, pa,
+	    RW | MMK_PMAP_USER), MMK_ERR_INVAL);
+	cr_assert_eq(out_va, va);
+}
+
+/* The other way: a program's pmap asked to take the kernel's away. */
+static void
+s4_1_pmap(struct mmk_pmap *kernel, mmk_va va, const struct mmk_frame *frame)
+{
+	struct mmk_pmap *pmap = &vm_map(0)->pmap;
+	struct mmk_translation found;
+	struct mmk_gather gather;
+
+	mmk_gather_init(&gather, &t.sys);
+	mmk_pmap_protect(pmap, va, va + PAGE, MMK_PROT_READ, &gather);
+	mmk_pmap_remove(pmap, va, va + PAGE, &gather);
+	mmk_gather_finish(&gather);
+	cr_assert(!mmk_pmap_emulate(pmap, va, MMK_PROT_READ | MMK_PMAP_USER));
+	cr_assert_eq(mmk_pmap_enter(kernel, va, mmk_frame_pa(&t.phys, frame),
+	    RW | MMK_PMAP_USER), MMK_ERR_INVAL);
+	cr_assert(mmk_pmap_query(kernel, va, &found));
+	cr_assert_eq(found.pa, mmk_frame_pa(&t.phys, frame));
+	cr_assert_eq(found.flags & (RW | MMK_PMAP_USER), (unsigned)RW);
+}
+
+static void
+s4_1_run(unsigned arch)
+{
+	static struct mmk_pmap kernel;
+	struct mmk_frame *frame = NULL;
+	unsigned char byte = 0;
+	mmk_va va;
+
+	vm_boot(arch);
+	cr_assert_eq(mmk_pmap_init_kernel(&kernel, &t.sys, NULL), MMK_OK);
+	mmk_pmap_activate(&kernel, 0);
+	vm_space(0);
+	vm_run(0, 0);
+	cr_assert_eq(mmk_frame_alloc(&t.phys, 0, MMK_ALLOC_ZERO, MMK_USE_KERNEL,
+	    &frame), MMK_OK);
+	*(unsigned char *)mmk_frame_ptr(&t.phys, frame) = 41;
+	va = kernel.base_va + 5 * PAGE;
+	cr_assert_eq(mmk_pmap_enter(&kernel, va, mmk_frame_pa(&t.phys, frame),
+	    RW), MMK_OK);
+
+	s4_1_program(va, frame);
+	s4_1_pmap(&kernel, va, frame);
+	sim_cpu_set_user(0, false);
+	cr_assert_eq(sim_load(0, va, &byte, 1), 0);
+	cr_assert_eq(byte, 41, "the kernel's page is as it was");
+	sim_cpu_set_user(0, true);
+	s4_1_program(va, frame); /* what the TLB has now helps nobody */
+
+	vm_exit(0);
+	mmk_pmap_kremove(&kernel, va, 1);
+	mmk_pmap_deactivate(&kernel, 0);
+	mmk_pmap_fini(&kernel);
+	(void)mmk_frame_unref(&t.phys, frame);
+	vm_end();
+}
+
+Test(rules_s4, S4_1_a_program_cannot_touch_the_kernels_half)
+{
+	s4_1_run(SIM_ARCH_X86_64);
+	s4_1_run(SIM_ARCH_AARCH64);
+}
+
 static void
 s4_7(void)
 {

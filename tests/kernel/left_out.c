@@ -19,7 +19,8 @@ const char *const tests_left_out[] = {
 	"pmap/another_page_at_the_same_address_is_seen_at_once_by_every_cpu",
 	"pmap/only_cpus_that_may_hold_translations_are_asked",
 #endif
-	/* It takes up a kernel's half of its own, and this kernel runs in one. */
+	/* They take up a kernel's half of their own; this kernel runs in one. */
+	"rules_s4/S4_1_a_program_cannot_touch_the_kernels_half",
 	"pmap_prop/random_operations_on_both_halves",
 	/* They count bytes and steps, or try all flags, long, and find the same
 	 * everywhere. */
