@@ -5,6 +5,7 @@
  */
 #include <signal.h>
 
+#include "intrude.h"
 #include "super_fixture.h"
 
 #include <pthread.h>
@@ -125,7 +126,8 @@ Test(halves, seen_from_every_space_without_global)
  * A page is entered where the table has just gone, and its going is not flushed
  * yet: a CPU that remembers the old table must not fault for that.
  */
-TEST_HALVES(entering_where_a_table_went_is_no_fault)
+static void
+enter_where_a_table_went(bool is_run)
 {
 	struct mmk_frame *frame = new_frame_with(50);
 	struct sim_counters before, after;
@@ -134,14 +136,28 @@ TEST_HALVES(entering_where_a_table_went_is_no_fault)
 	for (unsigned cpu = 0; cpu < 2; cpu++)
 		cr_assert_eq(kernel_load(cpu, KVA), 50);
 	mmk_pmap_remove(kernel, KVA, KVA + PAGE, &gather);
-	cr_assert_eq(mmk_pmap_kenter(kernel, KVA + PAGE, pa_of(frame), 1, R), 0);
+	if (is_run)
+		cr_assert_eq(mmk_pmap_kenter(kernel, KVA + PAGE, pa_of(frame),
+		                 1, R),
+		    MMK_OK);
+	else
+		enter(KERNEL, KVA + PAGE, frame, R | MMK_PMAP_ACCESSED);
 	sim_counters(&before);
 	cr_assert_eq(kernel_load(1, KVA + PAGE), 50);
 	sim_counters(&after);
 	cr_assert_eq(after.nr_faults, before.nr_faults);
 	mmk_gather_finish(&gather);
-	mmk_pmap_kremove(kernel, KVA + PAGE, 1);
+	if (is_run)
+		mmk_pmap_kremove(kernel, KVA + PAGE, 1);
+	else
+		remove_now(KERNEL, KVA + PAGE, KVA + 2 * PAGE);
 	(void)mmk_frame_unref(&phys, frame);
+}
+
+TEST_HALVES(entering_where_a_table_went_is_no_fault)
+{
+	enter_where_a_table_went(false);
+	enter_where_a_table_went(true);
 }
 
 /* The handler's own stack is among them: no fault may be for want of a mark. */
@@ -758,45 +774,21 @@ TEST_LARGE_HALVES(the_largest_leaf)
 
 /* ---- at the worst moment --------------------------------------------------------------- */
 
-static void (*intrude)(void);
-
 /* No lock is held, and KVA is empty. */
 static bool
 is_quiet(void)
 {
-	if (sim_lock_is_held(&kernel->lock) ||
-	    sim_lock_is_held(&sys.rmap_pool.slabs.lock))
-		return false;
-	for (unsigned i = 0; i < MMK_RMAP_BUCKETS; i++)
-		if (sim_lock_is_held(&sys.rmap_locks[i]))
-			return false;
-	return flags_at(KERNEL, KVA) == 0;
-}
-
-static void
-at_yield(void *ctx)
-{
-	static bool is_inside; /* looking, and intruding, yield as well */
-	void (*what)(void) = intrude;
-
-	(void)ctx;
-	if (is_inside || what == NULL)
-		return;
-	is_inside = true;
-	if (is_quiet()) {
-		intrude = NULL;
-		sim_set_cpu(1);
-		what();
-		sim_set_cpu(0);
-	}
-	is_inside = false;
+	return !sim_lock_is_held(&kernel->lock) && intrude_is_quiet(&sys) &&
+	    flags_at(KERNEL, KVA) == 0;
 }
 
 static void
 settle_and_look(void)
 {
+	sim_set_cpu(1);
 	mmk_pmap_settle(kernel);
 	cr_assert_eq(kernel_load(1, KVA), UINT64_MAX);
+	sim_set_cpu(0);
 }
 
 static void
@@ -804,9 +796,11 @@ remove_neighbour(void)
 {
 	struct mmk_gather own;
 
+	sim_set_cpu(1);
 	mmk_gather_init(&own, &sys);
 	mmk_pmap_remove(kernel, KVA + PAGE, KVA + 2 * PAGE, &own);
 	mmk_gather_finish(&own);
+	sim_set_cpu(0);
 }
 
 /* KVA is taken by a page operation, and not flushed yet. */
@@ -823,11 +817,9 @@ between(void (*what)(void))
 		cr_assert_eq(kernel_load(cpu, KVA), 1);
 		cr_assert_eq(kernel_load(cpu, KVA + PAGE), 2);
 	}
-	intrude = what;
-	sim_on_yield(at_yield, NULL);
+	intrude_when(is_quiet, what);
 	mmk_page_remove_all(&sys, frame);
-	sim_on_yield(NULL, NULL);
-	cr_assert_null(intrude);
+	intrude_end();
 	remove_now(KERNEL, KVA, KVA + 2 * PAGE);
 	(void)mmk_frame_unref(&phys, frame);
 	(void)mmk_frame_unref(&phys, next);

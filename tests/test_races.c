@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
  * tests/test_races.c: what another CPU, or the owner of a file, does at the worst
- * moment. A yield point stands between each change of a page table and its
- * flush; here the other CPU comes in through one of them.
+ * moment
  */
 #include "vm_fixture.h"
 
 #include <pthread.h>
 #include <time.h>
 
+#include "intrude.h"
 #include "prop.h"
 
-static void (*intrude)(void); /* once, at the next quiet yield point */
 static unsigned watched; /* the space whose translation of VA must be gone */
 static bool is_lost;
 static struct vm_file f;
@@ -25,45 +24,9 @@ is_quiet(void)
 	struct mmk_translation found;
 
 	if (sim_lock_is_held(&pmap->lock) || sim_lock_is_held(&t.vm.lock) ||
-	    sim_lock_is_held(&t.sys.rmap_pool.slabs.lock) ||
 	    (watched != 0 && sim_lock_is_held(&t.spaces[0].map.mutex)))
 		return false;
-	for (unsigned i = 0; i < MMK_RMAP_BUCKETS; i++)
-		if (sim_lock_is_held(&t.sys.rmap_locks[i]))
-			return false;
-	return !mmk_pmap_query(pmap, VA, &found);
-}
-
-static void
-at_yield(void *ctx)
-{
-	static bool is_inside; /* looking, and intruding, yield as well */
-	void (*what)(void) = intrude;
-
-	(void)ctx;
-	if (is_inside || what == NULL)
-		return;
-	is_inside = true;
-	if (is_quiet()) {
-		intrude = NULL;
-		what();
-	}
-	is_inside = false;
-}
-
-static void
-arm(void (*what)(void))
-{
-	intrude = what;
-	sim_delay_ipis(3, mmk_test_seed());
-	sim_on_yield(at_yield, NULL);
-}
-
-static void
-disarm(void)
-{
-	sim_on_yield(NULL, NULL);
-	cr_assert_null(intrude, "the other CPU never came in");
+	return intrude_is_quiet(&t.sys) && !mmk_pmap_query(pmap, VA, &found);
 }
 
 /* Space 0 runs on both CPUs. */
@@ -108,9 +71,10 @@ reuse(void)
 	file = vm_file(&f, PAGE);
 	vm_mmap(0, VA, 1, RW, MMK_MAP_SHARED | MMK_MAP_FIXED, file, 0);
 	(void)on_cpu(1, VA, 'o');
-	arm(map_anew);
+	sim_delay_ipis(3, mmk_test_seed());
+	intrude_when(is_quiet, map_anew);
 	mmk_object_resize(file, 0);
-	disarm();
+	intrude_end();
 	cr_assert(!is_lost, "a store to the new mapping went to the old page");
 	mmk_object_unref(file);
 }
@@ -135,9 +99,10 @@ table_freed(void)
 	vm_anon(0, VA + PAGE, 1);
 	(void)on_cpu(1, VA, LOAD);
 	(void)on_cpu(1, VA + PAGE, 1);
-	arm(unmap_neighbour);
+	sim_delay_ipis(3, mmk_test_seed());
+	intrude_when(is_quiet, unmap_neighbour);
 	cr_assert_eq(mmk_object_evict(file), 1u);
-	disarm();
+	intrude_end();
 	mmk_object_unref(file);
 }
 
@@ -179,10 +144,11 @@ shared_copy(void)
 	mmk_frame_ref(&t.phys, frame);
 	vm_run(0, 0);
 	watched = 1;
-	arm(store_elsewhere);
+	sim_delay_ipis(3, mmk_test_seed());
+	intrude_when(is_quiet, store_elsewhere);
 	cr_assert_eq(sim_store(0, VA + 1, &byte, 1), 0);
 	watched = 0;
-	disarm();
+	intrude_end();
 	cr_assert_eq(vm_get(0, VA), 'W', "a sharer's store is lost");
 	(void)mmk_frame_unref(&t.phys, frame);
 	cr_assert(mmk_check(&t.vm));

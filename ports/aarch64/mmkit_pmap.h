@@ -133,22 +133,24 @@ mmk_aarch64_load_ttbr(uint64_t ttbr)
 	                 : "memory");
 }
 
-/*
- * The same of the upper half. What this CPU has of other tables there, or of
- * TCR_EL1.EPD1, goes.
- */
+/* This CPU alone forgets all it holds. */
+static inline void
+mmk_aarch64_forget_all(void)
+{
+	__asm__ volatile("tlbi vmalle1\n\tdsb nsh\n\tisb" : : : "memory");
+}
+
+/* The same of the upper half. What this CPU has of other tables there goes. */
 static inline void
 mmk_aarch64_load_ttbr1(uint64_t ttbr)
 {
 	__asm__ volatile("dsb ish\n\t"
 	                 "msr ttbr1_el1, %0\n\t"
-	                 "isb\n\t"
-	                 "tlbi vmalle1\n\t"
-	                 "dsb nsh\n\t"
 	                 "isb"
 	                 :
 	                 : "r"(ttbr)
 	                 : "memory");
+	mmk_aarch64_forget_all();
 }
 
 /* This CPU alone forgets what it holds under a tag. */
@@ -198,9 +200,17 @@ mmk_aarch64_activate_kernel(struct mmk_pmap *pmap)
 }
 #else
 /*
- * NULL: nothing is walked (TCR_EL1.EPD0). TLBs may remember that bit, so each
- * change of it is followed by a flush of everything; tags would be of no use.
+ * TLBs may remember TCR_EL1.EPD0 and EPD1, so each change of them is followed by
+ * a flush of everything, before the root of that half changes.
  */
+static inline void
+mmk_aarch64_set_tcr(uint64_t tcr)
+{
+	__asm__ volatile("msr tcr_el1, %0\n\tisb" : : "r"(tcr) : "memory");
+	mmk_aarch64_forget_all();
+}
+
+/* NULL: nothing is walked (TCR_EL1.EPD0). Tags would be of no use. */
 static inline void
 mmk_pt_activate(struct mmk_pmap *pmap)
 {
@@ -208,20 +218,11 @@ mmk_pt_activate(struct mmk_pmap *pmap)
 	uint64_t tcr;
 
 	__asm__ volatile("mrs %0, tcr_el1" : "=r"(tcr));
-	__asm__ volatile("msr tcr_el1, %0\n\tisb" : : "r"(tcr | no_walk));
+	mmk_aarch64_set_tcr(tcr | no_walk);
 	mmk_aarch64_load_ttbr(
 	    pmap == NULL ? 0 : mmk_aarch64_ttbr(pmap->root_pa, 0));
-	__asm__ volatile("tlbi vmalle1\n\tdsb nsh\n\tisb" : : : "memory");
-	if (pmap == NULL)
-		return;
-	__asm__ volatile("msr tcr_el1, %0\n\t"
-	                 "isb\n\t"
-	                 "tlbi vmalle1\n\t"
-	                 "dsb nsh\n\t"
-	                 "isb"
-	                 :
-	                 : "r"(tcr & ~no_walk)
-	                 : "memory");
+	if (pmap != NULL)
+		mmk_aarch64_set_tcr(tcr & ~no_walk);
 }
 
 /* NULL: nothing is walked (TCR_EL1.EPD1). */
@@ -232,23 +233,13 @@ mmk_aarch64_activate_kernel(struct mmk_pmap *pmap)
 
 	__asm__ volatile("mrs %0, tcr_el1" : "=r"(tcr));
 	if (pmap == NULL) {
-		__asm__ volatile("msr tcr_el1, %0\n\tisb"
-		                 :
-		                 : "r"(tcr | MMK_AARCH64_TCR_EPD1));
+		mmk_aarch64_set_tcr(tcr | MMK_AARCH64_TCR_EPD1);
 		mmk_aarch64_load_ttbr1(0);
 		return;
 	}
 	mmk_aarch64_load_ttbr1(mmk_aarch64_ttbr(pmap->root_pa, 0));
-	if ((tcr & MMK_AARCH64_TCR_EPD1) == 0)
-		return;
-	__asm__ volatile("msr tcr_el1, %0\n\t"
-	                 "isb\n\t"
-	                 "tlbi vmalle1\n\t"
-	                 "dsb nsh\n\t"
-	                 "isb"
-	                 :
-	                 : "r"(tcr & ~MMK_AARCH64_TCR_EPD1)
-	                 : "memory");
+	if ((tcr & MMK_AARCH64_TCR_EPD1) != 0)
+		mmk_aarch64_set_tcr(tcr & ~MMK_AARCH64_TCR_EPD1);
 }
 #endif
 #define mmk_pt_activate_kernel mmk_aarch64_activate_kernel

@@ -158,7 +158,7 @@ is_x86_64(void)
 static bool
 keeps_to_itself(void)
 {
-	return has_tags() && sim_machine.config.arch == SIM_ARCH_X86_64;
+	return has_tags() && is_x86_64();
 }
 
 /* What a CPU walks that has no root of its own. */
