@@ -168,6 +168,8 @@ mmk_pt_can_express(const struct mmk_pt_shape *shape, unsigned flags)
  *   mmk_pt_is_known(shape)     the backend can spell what such tables hold
  *   mmk_pt_va_limit(shape)     the end of the lower half; the upper one is as
  *                              large
+ *   mmk_pt_is_contig(shape, pte)  a leaf of level 0 has MMK_PMAP_CONTIG; asked
+ *                              where contig_shift is not 0
  *   mmk_pt_raised(pmap, va)    a right was added in place: make this CPU look
  *                              again, if a fault alone does not
  *   MMK_PT_INVALIDATE_IS_BROADCAST  defined: mmk_pt_invalidate reaches every
@@ -272,6 +274,10 @@ MMK_END_DECLS
 
 #ifndef mmk_pt_va_limit
 #define mmk_pt_va_limit(shape) ((mmk_va)1 << (shape)->va_bits)
+#endif
+#ifndef mmk_pt_is_contig
+#define mmk_pt_is_contig(shape, pte) \
+	((mmk_pt_flags(shape, 0, pte) & MMK_PMAP_CONTIG) != 0)
 #endif
 #ifndef mmk_pt_raised
 #define mmk_pt_raised(pmap, va) ((void)(pmap), (void)(va))
@@ -531,7 +537,7 @@ mmk__path_see(const struct mmk_pt_shape *shape, struct mmk__path *path,
     uint64_t pte)
 {
 	if (shape->contig_shift != 0 && path->level == 0 &&
-	    (mmk_pt_flags(shape, 0, pte) & MMK_PMAP_CONTIG) != 0)
+	    mmk_pt_is_contig(shape, pte))
 		path->nr_entries = 1u << shape->contig_shift;
 }
 

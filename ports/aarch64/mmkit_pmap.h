@@ -44,6 +44,7 @@
 #define mmk_pt_flags mmk_aarch64_flags
 #define mmk_pt_va_limit mmk_aarch64_va_limit
 #define mmk_pt_is_known mmk_aarch64_is_known
+#define mmk_pt_is_contig mmk_aarch64_is_contig
 
 /* TLBI ...IS reaches every CPU of the inner shareable domain. */
 #define MMK_PT_INVALIDATE_IS_BROADCAST 1

@@ -131,8 +131,8 @@
 static inline bool
 mmk_aarch64_has_ds(const struct mmk_pt_shape *shape)
 {
-	return shape->page_shift < 16 &&
-	    (shape->va_bits > 48 || shape->pa_bits > 48);
+	return (shape->va_bits > 48 || shape->pa_bits > 48) &&
+	    shape->page_shift < 16;
 }
 
 /*
@@ -176,16 +176,25 @@ mmk_aarch64_va_limit(const struct mmk_pt_shape *shape)
 	return (mmk_va)1 << shape->va_bits;
 }
 
+/* An address of more than 48 bits: where its upper bits stand. */
+static inline uint64_t
+mmk_aarch64_wide_pa_field(const struct mmk_pt_shape *shape, mmk_pa pa)
+{
+	bool has_ds = mmk_aarch64_has_ds(shape);
+	unsigned top = has_ds ? 50 : 48;
+
+	return (pa & (((uint64_t)1 << top) - 1)) |
+	    pa >> top << (has_ds ? 8 : 12);
+}
+
 /* An address as a descriptor has it. pre: it is within the shape's width. */
 static inline uint64_t
 mmk_aarch64_pa_field(const struct mmk_pt_shape *shape, mmk_pa pa)
 {
-	bool has_ds = mmk_aarch64_has_ds(shape);
-	unsigned top = has_ds ? 50 : 48;
-	uint64_t in_place = pa & (((uint64_t)1 << top) - 1);
-
-	return in_place >> shape->page_shift << shape->page_shift |
-	    pa >> top << (has_ds ? 8 : 12);
+	pa = pa >> shape->page_shift << shape->page_shift;
+	if (MMK_LIKELY(pa >> 48 == 0))
+		return pa;
+	return mmk_aarch64_wide_pa_field(shape, pa);
 }
 
 /* The other way, for what is aligned to 1 << shift. */
@@ -193,15 +202,13 @@ static inline mmk_pa
 mmk_aarch64_pa_of_field(const struct mmk_pt_shape *shape, unsigned shift,
     uint64_t pte)
 {
-	bool has_ds = mmk_aarch64_has_ds(shape);
-	unsigned top = has_ds ? 50 : 48;
-	mmk_pa pa = (pte & (((uint64_t)1 << top) - 1)) >> shift << shift;
+	mmk_pa pa = (pte & (((uint64_t)1 << 48) - 1)) >> shift << shift;
 
-	if (has_ds)
-		pa |= (pte >> 8 & 3) << 50;
-	else if (shape->page_shift == 16 && shape->pa_bits > 48)
-		pa |= (pte >> 12 & 0xf) << 48;
-	return pa;
+	if (MMK_LIKELY(shape->pa_bits <= 48))
+		return pa;
+	if (mmk_aarch64_has_ds(shape))
+		return pa | (pte & (uint64_t)3 << 48) | (pte >> 8 & 3) << 50;
+	return pa | (pte >> 12 & 0xf) << 48;
 }
 
 /* Normal memory is inner shareable; with DS that is said in TCR_EL1. */
@@ -217,24 +224,57 @@ mmk_aarch64_writable_bit(const struct mmk_pt_shape *shape)
 	return shape->hw_modified ? MMK_AARCH64_DBM : MMK_AARCH64_MAY_WRITE;
 }
 
-/* The bits of permission and of dirty state. */
+/* The bits that say who may read and execute; who may write, may read. */
 static inline uint64_t
-mmk_aarch64_rights(const struct mmk_pt_shape *shape, unsigned flags)
+mmk_aarch64_make_prot(unsigned flags)
 {
-	bool is_user = (flags & MMK_PMAP_USER) != 0;
-	bool may_write = (flags & MMK_PROT_WRITE) != 0;
 	bool may_exec = (flags & MMK_PROT_EXEC) != 0;
-	bool may_read = (flags & MMK_PROT_READ) != 0 || may_write || !may_exec;
-	bool is_modified = (flags & MMK_PMAP_MODIFIED) != 0;
-	uint64_t bits = 0;
+	bool is_exec_only = (flags & MMK_PROT_ALL) == MMK_PROT_EXEC;
 
-	bits |= is_user && may_read ? MMK_AARCH64_EL0 : 0;
-	bits |= is_user && may_exec ? 0 : MMK_AARCH64_UXN;
-	bits |= !is_user && may_exec ? 0 : MMK_AARCH64_PXN;
-	bits |= may_write ? mmk_aarch64_writable_bit(shape) : 0;
-	bits |= may_write && is_modified ? 0 : MMK_AARCH64_RO;
-	bits |= !may_write && is_modified ? MMK_AARCH64_DIRTY : 0;
-	return bits;
+	if ((flags & MMK_PMAP_USER) == 0)
+		return MMK_AARCH64_UXN | (may_exec ? 0 : MMK_AARCH64_PXN);
+	return MMK_AARCH64_PXN | (may_exec ? 0 : MMK_AARCH64_UXN) |
+	    (is_exec_only ? 0 : MMK_AARCH64_EL0);
+}
+
+/* The inverse. */
+static inline unsigned
+mmk_aarch64_prot(uint64_t pte)
+{
+	uint64_t never = MMK_AARCH64_UXN;
+	unsigned flags = MMK_PMAP_USER | MMK_PROT_READ;
+
+	if ((pte & MMK_AARCH64_EL0) == 0 && (pte & MMK_AARCH64_UXN) == 0)
+		return MMK_PMAP_USER | MMK_PROT_EXEC;
+	if ((pte & MMK_AARCH64_EL0) == 0) {
+		never = MMK_AARCH64_PXN;
+		flags = MMK_PROT_READ;
+	}
+	return flags | ((pte & never) != 0 ? 0 : MMK_PROT_EXEC);
+}
+
+/* The bits that say who may write, and who has. */
+static inline uint64_t
+mmk_aarch64_make_write(const struct mmk_pt_shape *shape, unsigned flags)
+{
+	bool is_modified = (flags & MMK_PMAP_MODIFIED) != 0;
+
+	if ((flags & MMK_PROT_WRITE) == 0)
+		return MMK_AARCH64_RO | (is_modified ? MMK_AARCH64_DIRTY : 0);
+	return mmk_aarch64_writable_bit(shape) |
+	    (is_modified ? 0 : MMK_AARCH64_RO);
+}
+
+/* The inverse. */
+static inline unsigned
+mmk_aarch64_write(const struct mmk_pt_shape *shape, uint64_t pte)
+{
+	bool may_write = (pte & mmk_aarch64_writable_bit(shape)) != 0;
+	bool is_modified = (pte & MMK_AARCH64_DIRTY) != 0 ||
+	    (may_write && (pte & MMK_AARCH64_RO) == 0);
+
+	return (may_write ? MMK_PROT_WRITE : 0) |
+	    (is_modified ? MMK_PMAP_MODIFIED : 0);
 }
 
 /* The entry of MAIR_EL1 for a memory type; of one that is not known, Device. */
@@ -263,21 +303,57 @@ mmk_aarch64_type(uint64_t pte)
 	return MMK_PMAP_DEVICE;
 }
 
-/* What is neither address nor right: type, key, and so on. */
+/* Most entries have none of these, and are spelled faster. */
+#define MMK_AARCH64_RARE \
+	(MMK_PMAP_TYPE | MMK_PMAP_GLOBAL | MMK_PMAP_GUARDED | \
+	    MMK_PMAP_KEY_MASK | MMK_PMAP_CONTIG)
+
+/* The bits that say them, and what they are in most entries. */
+#define MMK_AARCH64_RARE_BITS \
+	(MMK_AARCH64_ATTR_MASK | MMK_AARCH64_NG | MMK_AARCH64_GP | \
+	    MMK_AARCH64_CONTIG | (uint64_t)7 << MMK_AARCH64_KEY_SHIFT)
+#define MMK_AARCH64_PLAIN \
+	(MMK_AARCH64_ATTR(MMK_AARCH64_ATTR_NORMAL) | MMK_AARCH64_NG)
+
 static inline uint64_t
-mmk_aarch64_attributes(const struct mmk_pt_shape *shape, unsigned flags)
+mmk_aarch64_make_rare(unsigned flags)
 {
 	unsigned type = flags & MMK_PMAP_TYPE;
 	uint64_t bits = MMK_AARCH64_ATTR(mmk_aarch64_attr_of(type));
 
-	bits |= type == MMK_PMAP_DEVICE ? 0 : mmk_aarch64_shareability(shape);
 	bits |= (flags & MMK_PMAP_GLOBAL) != 0 ? 0 : MMK_AARCH64_NG;
 	bits |= (flags & MMK_PMAP_GUARDED) != 0 ? MMK_AARCH64_GP : 0;
+	bits |= (flags & MMK_PMAP_CONTIG) != 0 ? MMK_AARCH64_CONTIG : 0;
 	bits |= (uint64_t)(MMK_PMAP_KEY_OF(flags) & 7) << MMK_AARCH64_KEY_SHIFT;
+	return bits;
+}
+
+/* The inverse. */
+static inline unsigned
+mmk_aarch64_rare(uint64_t pte)
+{
+	unsigned flags = mmk_aarch64_type(pte);
+
+	flags |= (pte & MMK_AARCH64_NG) != 0 ? 0 : MMK_PMAP_GLOBAL;
+	flags |= (pte & MMK_AARCH64_GP) != 0 ? MMK_PMAP_GUARDED : 0;
+	flags |= (pte & MMK_AARCH64_CONTIG) != 0 ? MMK_PMAP_CONTIG : 0;
+	flags |= MMK_PMAP_KEY(pte >> MMK_AARCH64_KEY_SHIFT & 7);
+	return flags;
+}
+
+/* What is neither address nor right: type, key, and so on. */
+static inline uint64_t
+mmk_aarch64_attributes(const struct mmk_pt_shape *shape, unsigned flags)
+{
+	uint64_t bits = MMK_AARCH64_PLAIN;
+
+	if (MMK_UNLIKELY((flags & MMK_AARCH64_RARE) != 0))
+		bits = mmk_aarch64_make_rare(flags);
+	if ((flags & MMK_PMAP_TYPE) != MMK_PMAP_DEVICE)
+		bits |= mmk_aarch64_shareability(shape);
 	bits |= (flags & MMK_PMAP_WIRED) != 0 ? MMK_AARCH64_WIRED : 0;
 	bits |= (flags & MMK_PMAP_UNTRACKED) != 0 ? MMK_AARCH64_UNTRACKED : 0;
 	bits |= (flags & MMK_PMAP_SOFT) != 0 ? MMK_AARCH64_SOFT : 0;
-	bits |= (flags & MMK_PMAP_CONTIG) != 0 ? MMK_AARCH64_CONTIG : 0;
 	return bits;
 }
 
@@ -289,7 +365,8 @@ mmk_aarch64_make_leaf(const struct mmk_pt_shape *shape, unsigned level,
 
 	pte |= level == 0 ? MMK_AARCH64_TABLE : 0;
 	pte |= mmk_aarch64_pa_field(shape, pa);
-	pte |= mmk_aarch64_rights(shape, flags);
+	pte |= mmk_aarch64_make_prot(flags);
+	pte |= mmk_aarch64_make_write(shape, flags);
 	pte |= (flags & MMK_PMAP_ACCESSED) != 0 ? MMK_AARCH64_AF : 0;
 	return pte;
 }
@@ -336,15 +413,14 @@ mmk_aarch64_pa(const struct mmk_pt_shape *shape, unsigned level, uint64_t pte)
 static inline unsigned
 mmk_aarch64_flags_of_attributes(uint64_t pte)
 {
-	unsigned flags = mmk_aarch64_type(pte);
+	unsigned flags = 0;
 
-	flags |= (pte & MMK_AARCH64_NG) != 0 ? 0 : MMK_PMAP_GLOBAL;
-	flags |= (pte & MMK_AARCH64_GP) != 0 ? MMK_PMAP_GUARDED : 0;
-	flags |= MMK_PMAP_KEY(pte >> MMK_AARCH64_KEY_SHIFT & 7);
+	if (MMK_UNLIKELY(
+	        ((pte ^ MMK_AARCH64_PLAIN) & MMK_AARCH64_RARE_BITS) != 0))
+		flags = mmk_aarch64_rare(pte);
 	flags |= (pte & MMK_AARCH64_WIRED) != 0 ? MMK_PMAP_WIRED : 0;
 	flags |= (pte & MMK_AARCH64_UNTRACKED) != 0 ? MMK_PMAP_UNTRACKED : 0;
 	flags |= (pte & MMK_AARCH64_SOFT) != 0 ? MMK_PMAP_SOFT : 0;
-	flags |= (pte & MMK_AARCH64_CONTIG) != 0 ? MMK_PMAP_CONTIG : 0;
 	return flags;
 }
 
@@ -352,22 +428,18 @@ static inline unsigned
 mmk_aarch64_flags(const struct mmk_pt_shape *shape, unsigned level,
     uint64_t pte)
 {
-	bool is_user = (pte & MMK_AARCH64_EL0) != 0 ||
-	    (pte & MMK_AARCH64_UXN) == 0;
-	bool may_write = (pte & mmk_aarch64_writable_bit(shape)) != 0;
-	bool is_modified = (pte & MMK_AARCH64_DIRTY) != 0 ||
-	    (may_write && (pte & MMK_AARCH64_RO) == 0);
-	uint64_t never = is_user ? MMK_AARCH64_UXN : MMK_AARCH64_PXN;
-	unsigned flags = mmk_aarch64_flags_of_attributes(pte);
-
 	(void)level;
-	flags |= !is_user || (pte & MMK_AARCH64_EL0) != 0 ? MMK_PROT_READ : 0;
-	flags |= may_write ? MMK_PROT_WRITE : 0;
-	flags |= (pte & never) != 0 ? 0 : MMK_PROT_EXEC;
-	flags |= is_user ? MMK_PMAP_USER : 0;
-	flags |= (pte & MMK_AARCH64_AF) != 0 ? MMK_PMAP_ACCESSED : 0;
-	flags |= is_modified ? MMK_PMAP_MODIFIED : 0;
-	return flags;
+	return mmk_aarch64_prot(pte) | mmk_aarch64_write(shape, pte) |
+	    mmk_aarch64_flags_of_attributes(pte) |
+	    ((pte & MMK_AARCH64_AF) != 0 ? MMK_PMAP_ACCESSED : 0);
+}
+
+/* Is the leaf, of level 0, one of a group's entries? */
+static inline bool
+mmk_aarch64_is_contig(const struct mmk_pt_shape *shape, uint64_t pte)
+{
+	(void)shape;
+	return (pte & MMK_AARCH64_CONTIG) != 0;
 }
 
 #endif /* MMKIT_AARCH64_PTE_H */

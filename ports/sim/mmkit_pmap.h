@@ -89,6 +89,9 @@ mmk_pt_flags(const struct mmk_pt_shape *shape, unsigned level, uint64_t pte)
 	                               : mmk_aarch64_flags(shape, level, pte);
 }
 
+/* Only Arm has groups. */
+#define mmk_pt_is_contig mmk_aarch64_is_contig
+
 /* The address space's tag in the TLBs; of the kernel's half any. */
 static inline uint64_t
 sim_space_of_pmap(const struct mmk_pmap *pmap)
