@@ -411,22 +411,20 @@ mmk_phys_fini(struct mmk_phys *phys)
 
 /* ---- finding ------------------------------------------------------------- */
 
-MMK_API struct mmk_frame *
-mmk_frame_of_pa(const struct mmk_phys *phys, mmk_pa pa)
+/*
+ * The head of the block that `page`, the descriptor of pfn and no head itself,
+ * is in; or page, if it is free.
+ *
+ * The head is at pfn rounded down to the block's size. The pages in between are
+ * tails, so the first head met is the right one, or pfn is free. Tails carry no
+ * order: allocating and freeing a large frame then writes one descriptor, not
+ * all of them.
+ */
+MMK_PRIVATE struct mmk_frame *
+mmk__frame_head(const struct mmk_phys *phys, struct mmk_frame *page,
+    mmk_pfn pfn)
 {
-	mmk_pfn pfn = mmk_pfn_of_pa(pa);
-	struct mmk_frame *page = mmk_frame_table_lookup(&phys->table, pfn);
-
-	if (page == NULL ||
-	    (MMKIT_ATOMIC_LOAD(&page->flags) & MMK_FRAME_HOLE) != 0)
-		return NULL;
-	/*
-	 * The head of the block is at pfn rounded down to the block's size. The
-	 * pages in between are tails, so the first head met is the right one,
-	 * or pfn is free. Tails carry no order: allocating and freeing a large
-	 * frame then writes one descriptor, not all of them.
-	 */
-	for (unsigned order = 0; order <= MMK_MAX_ORDER; order++) {
+	for (unsigned order = 1; order <= MMK_MAX_ORDER; order++) {
 		struct mmk_frame *frame = mmk_frame_table_lookup(&phys->table,
 		    mmk_round_down(pfn, (uint64_t)1 << order));
 
@@ -437,6 +435,23 @@ mmk_frame_of_pa(const struct mmk_phys *phys, mmk_pa pa)
 		return MMKIT_ATOMIC_LOAD(&frame->order) >= order ? frame : page;
 	}
 	return page;
+}
+
+MMK_API struct mmk_frame *
+mmk_frame_of_pa(const struct mmk_phys *phys, mmk_pa pa)
+{
+	mmk_pfn pfn = mmk_pfn_of_pa(pa);
+	struct mmk_frame *page = mmk_frame_table_lookup(&phys->table, pfn);
+	unsigned flags;
+
+	if (page == NULL)
+		return NULL;
+	flags = MMKIT_ATOMIC_LOAD(&page->flags);
+	if ((flags & MMK_FRAME_HOLE) != 0)
+		return NULL;
+	if (MMK_LIKELY((flags & MMK_FRAME_HEAD) != 0))
+		return page;
+	return mmk__frame_head(phys, page, pfn);
 }
 
 MMK_API mmk_pa

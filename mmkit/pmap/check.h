@@ -42,17 +42,17 @@ mmk__census_leaf(const struct mmk_pmap *pmap, unsigned level, uint64_t pte,
 {
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
 	unsigned flags = mmk_pt_flags(shape, level, pte);
-	uint64_t nr_pages = mmk__pt_nr_pages(shape, level);
+	uint64_t nr_pages = mmk__pt_nr_pages(level);
 	mmk_pa pa = mmk_pt_pa(shape, level, pte);
 
 	census->nr_pages += nr_pages;
-	census->nr_reserved += mmk__pt_nr_reserve(shape, level);
+	census->nr_reserved += mmk__pt_nr_reserve(level);
 	if ((flags & MMK_PMAP_WIRED) != 0)
 		census->nr_wired += nr_pages;
 	if (mmk__rmap_frame(pmap->sys, pa, flags) != NULL)
 		census->nr_tracked += nr_pages;
 	return level == 0 || (level <= shape->leaf_level_max &&
-	    mmk__super_fits(pmap->sys, mmk__pt_span(shape, level), pa, flags));
+	    mmk__super_fits(pmap->sys, mmk__pt_span(level), pa, flags));
 }
 
 /* False: the entry is of a group that is none. */
@@ -87,11 +87,11 @@ mmk__census_table(const struct mmk_pmap *pmap, mmk_pa table_pa, unsigned level,
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
 	const struct mmk_frame *frame =
 	    mmk_frame_of_pa(pmap->sys->phys, table_pa);
-	mmk_va span = (mmk_va)1 << mmk__pt_shift(shape, level);
+	mmk_va span = (mmk_va)1 << mmk__pt_shift(level);
 	uint64_t *slot =
-	    mmk__pt_slot(shape, level, table_pa, va ^ pmap->sign_va);
-	uint64_t nr_slots = mmk_min(mmk__pt_nr_pages(shape, 1),
-	    ((pmap->end_va - va - 1) >> mmk__pt_shift(shape, level)) + 1);
+	    mmk__pt_slot(level, table_pa, va ^ pmap->sign_va);
+	uint64_t nr_slots = mmk_min(mmk__pt_nr_pages(1),
+	    ((pmap->end_va - va - 1) >> mmk__pt_shift(level)) + 1);
 	uint32_t nr_stay = mmk__table_stays(pmap, level) ? 1 : 0;
 	uint32_t nr_used = 0;
 
@@ -187,7 +187,7 @@ mmk_pmap_check(struct mmk_pmap *pmap)
 	while (is_good &&
 	    mmk__leaf_next(pmap, &va, UINT64_MAX, &path, &bucket)) {
 		is_good = mmk__check_is_listed(pmap, &path);
-		va = mmk__path_end(&pmap->sys->shape, &path);
+		va = mmk__path_end(&path);
 	}
 	mmk__pmap_unlock(pmap, bucket);
 	return is_good;

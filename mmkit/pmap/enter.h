@@ -112,7 +112,7 @@ MMK_PRIVATE void
 mmk__pmap_count_wired(struct mmk_pmap *pmap, unsigned level, unsigned old,
     unsigned now)
 {
-	uint64_t nr_pages = mmk__pt_nr_pages(&pmap->sys->shape, level);
+	uint64_t nr_pages = mmk__pt_nr_pages(level);
 
 	if ((old & MMK_PMAP_WIRED) != 0)
 		pmap->nr_wired -= nr_pages;
@@ -167,7 +167,7 @@ MMK_PRIVATE bool
 mmk__enter_reserve(struct mmk__enter *enter)
 {
 	struct mmk_pmap_sys *sys = enter->pmap->sys;
-	uint64_t nr = mmk__pt_nr_reserve(&sys->shape, enter->level);
+	uint64_t nr = mmk__pt_nr_reserve(enter->level);
 
 	while (nr-- > 0) {
 		struct mmk_frame *table =
@@ -198,7 +198,7 @@ mmk__enter_fill(struct mmk__enter *enter, struct mmk__path *path)
 {
 	struct mmk_pmap *pmap = enter->pmap;
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
-	uint64_t nr_pages = mmk__pt_nr_pages(shape, enter->level);
+	uint64_t nr_pages = mmk__pt_nr_pages(enter->level);
 	uint64_t *slot = path->slots[enter->level];
 
 	if (!enter->holds_place)
@@ -331,7 +331,7 @@ mmk__enter_try(struct mmk__enter *enter)
 	if ((enter->had & ~enter->has & MMK__ENTER_RIGHTS) != 0 ||
 	    ((enter->had ^ enter->has) & MMK__ENTER_JUDGES) != 0)
 		mmk__flush(pmap, enter->va, enter->va +
-		    mmk__pt_span(&pmap->sys->shape, enter->level));
+		    mmk__pt_span(enter->level));
 	else if (enter->had != enter->has)
 		mmk_pt_raised(pmap, enter->va);
 	return err;
@@ -348,9 +348,8 @@ MMK_PRIVATE void
 mmk__enter_displace(struct mmk__enter *enter)
 {
 	struct mmk_pmap *pmap = enter->pmap;
-	const struct mmk_pt_shape *shape = &pmap->sys->shape;
 	mmk_va va = enter->va;
-	mmk_va end_va = va + mmk__pt_span(shape, enter->level);
+	mmk_va end_va = va + mmk__pt_span(enter->level);
 	MMKIT_LOCK_T *bucket = NULL;
 	struct mmk__path path;
 	uint32_t chain = 0;
@@ -431,11 +430,11 @@ mmk__enter_piece(const struct mmk__enter *enter, uint64_t nr_pages)
 {
 	struct mmk_pmap_sys *sys = enter->pmap->sys;
 	const struct mmk_frame *frame = enter->frame;
-	uint64_t per_table = mmk__pt_nr_pages(&sys->shape, 1);
+	uint64_t per_table = mmk__pt_nr_pages(1);
 	uint64_t nr = 1;
 
 	nr_pages = mmk_min(nr_pages,
-	    per_table - mmk__pt_index(&sys->shape, 0, enter->va));
+	    per_table - mmk__pt_index(0, enter->va));
 	nr_pages = mmk_min(nr_pages, mmk_pages_of_bytes(
 	    ((mmk_pa)1 << sys->shape.pa_bits) - enter->pa));
 	if (frame != NULL && frame->order > 0)
@@ -596,8 +595,8 @@ mmk__enter_level(const struct mmk__enter *run, uint64_t nr_pages)
 	unsigned level = sys->shape.leaf_level_max;
 
 	for (; level > 0; level--) {
-		uint64_t nr = mmk__pt_nr_pages(&sys->shape, level);
-		mmk_va span_bytes = mmk__pt_span(&sys->shape, level);
+		uint64_t nr = mmk__pt_nr_pages(level);
+		mmk_va span_bytes = mmk__pt_span(level);
 
 		if (nr <= nr_pages && (run->va & (span_bytes - 1)) == 0 &&
 		    mmk__super_fits(sys, span_bytes, run->pa, run->flags))
@@ -637,12 +636,12 @@ mmk__enter_some(const struct mmk__enter *run, uint64_t nr_pages,
 
 	for (; level > 0; level--)
 		if (mmk__enter_large(run, level) == MMK_OK) {
-			*nr_done_out = mmk__pt_nr_pages(shape, level);
+			*nr_done_out = mmk__pt_nr_pages(level);
 			return MMK_OK;
 		}
 	err = mmk__enter_small(run, nr_pages, nr_done_out);
 	end_va = run->va + mmk_bytes_of_pages(*nr_done_out);
-	if (err == MMK_OK && mmk__pt_index(shape, 0, end_va) == 0 &&
+	if (err == MMK_OK && mmk__pt_index(0, end_va) == 0 &&
 	    shape->leaf_level_max > 0 && run->pmap->base_va == 0)
 		(void)mmk_pmap_promote(run->pmap, run->va);
 	return err;

@@ -47,8 +47,8 @@ mmk__root_upper(const struct mmk_pmap *pmap, uint64_t *nr_out)
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
 	unsigned top = shape->nr_levels - 1u;
 
-	*nr_out = mmk_pt_va_limit(shape) >> mmk__pt_shift(shape, top);
-	return mmk__pt_slot(shape, top, pmap->root_pa,
+	*nr_out = mmk_pt_va_limit(shape) >> mmk__pt_shift(top);
+	return mmk__pt_slot(top, pmap->root_pa,
 	    (mmk_va)0 - mmk_pt_va_limit(shape));
 }
 

@@ -105,7 +105,7 @@ MMK_PRIVATE void
 mmk__batch_add(struct mmk__batch *batch, mmk_va va, unsigned level)
 {
 	const struct mmk_pmap *pmap = batch->pmaps[batch->nr];
-	mmk_va span_bytes = mmk__pt_span(&pmap->sys->shape, level);
+	mmk_va span_bytes = mmk__pt_span(level);
 	mmk_va start_va = mmk_round_down(va, span_bytes);
 
 	batch->starts[batch->nr] =
@@ -119,12 +119,9 @@ MMK_PRIVATE void
 mmk__batch_leaf(struct mmk__batch *batch, const struct mmk__path *path,
     unsigned level)
 {
-	const struct mmk_pt_shape *shape =
-	    &batch->pmaps[batch->nr]->sys->shape;
-
-	mmk__batch_add(batch, mmk__path_start(shape, path), level);
+	mmk__batch_add(batch, mmk__path_start(path), level);
 	if (path->nr_entries > 1)
-		mmk__batch_add(batch, mmk__path_end(shape, path) - 1, level);
+		mmk__batch_add(batch, mmk__path_end(path) - 1, level);
 }
 
 /* The range is whole; if nothing was added there is none. Same locks. */
@@ -218,8 +215,7 @@ mmk__page_remove_one(const struct mmk_frame *frame,
 		bool is_there = mmk__spread_next(&spread);
 
 		MMK_ASSERT(is_there);
-		nr_left -=
-		    (uint32_t)mmk__path_nr_pages(&pmap->sys->shape, path);
+		nr_left -= (uint32_t)mmk__path_nr_pages(path);
 		mmk_pool_free(&pmap->sys->rmap_pool,
 		    mmk__leaf_clear(pmap, path, &batch->tables));
 		mmk__batch_leaf(batch, path,

@@ -223,7 +223,7 @@ mmk_pmap_sys_init(struct mmk_pmap_sys *sys, struct mmk_phys *phys,
 	if (shape->page_shift != MMK_PAGE_SHIFT || shape->nr_levels < 2 ||
 	    shape->nr_levels > MMK_PT_LEVELS_MAX)
 		return MMK_ERR_INVAL;
-	table_bits = mmk__pt_shift(shape, shape->nr_levels);
+	table_bits = mmk__pt_shift(shape->nr_levels);
 	if (shape->va_bits <= shape->page_shift ||
 	    shape->va_bits > table_bits || shape->va_bits > 63 ||
 	    shape->pa_bits <= shape->page_shift || shape->pa_bits > 52 ||
@@ -391,7 +391,7 @@ mmk__remove_range(struct mmk_pmap *pmap, mmk_va va, mmk_va end_va,
 	mmk__pmap_lock(pmap, NULL);
 	while (mmk__leaf_next(pmap, &va, end_va, &path, &bucket)) {
 		bool is_within =
-		    mmk__path_is_within(shape, &path, va, end_va);
+		    mmk__path_is_within(&path, va, end_va);
 		bool is_kept = keep != MMK__KEEP_NONE &&
 		    (!is_within || (mmk_pt_flags(shape, path.level,
 		        MMKIT_ATOMIC_LOAD(path.slots[path.level])) & keep) != 0);
@@ -403,7 +403,7 @@ mmk__remove_range(struct mmk_pmap *pmap, mmk_va va, mmk_va end_va,
 			mmk__pmap_lock(pmap, NULL);
 			continue;
 		}
-		va = mmk__path_end(shape, &path);
+		va = mmk__path_end(&path);
 		if (is_kept)
 			continue;
 		if (bucket != NULL)
@@ -411,7 +411,7 @@ mmk__remove_range(struct mmk_pmap *pmap, mmk_va va, mmk_va end_va,
 		mmk_pool_free(&pmap->sys->rmap_pool,
 		    mmk__leaf_clear(pmap, &path, &gather->tables));
 		(void)mmk__path_shrink(pmap, &path, &gather->tables);
-		mmk__gather_range(gather, mmk__path_start(shape, &path), va);
+		mmk__gather_range(gather, mmk__path_start(&path), va);
 	}
 	mmk__gather_pending(gather);
 	mmk__pmap_unlock(pmap, bucket);
@@ -504,8 +504,7 @@ mmk__protect_leaf(struct mmk_pmap *pmap, const struct mmk__path *path,
 	if (frame != NULL)
 		mmk__gather_bucket(gather, mmk__rmap_lock(sys, frame));
 	mmk__leaf_change(shape, path, pte, flags, 0, take, NULL);
-	mmk__gather_range(gather, mmk__path_start(shape, path),
-	    mmk__path_end(shape, path));
+	mmk__gather_range(gather, mmk__path_start(path), mmk__path_end(path));
 }
 
 /* Of a user's leaf, and of the kernel's: what protecting leaves. */
@@ -534,14 +533,14 @@ mmk__protect_some(struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
 		mmk_va leaf_va = *va;
 
 		if (take == had) { /* nothing would be left */
-			*va = mmk_min(mmk__path_end(shape, &path), end_va);
+			*va = mmk_min(mmk__path_end(&path), end_va);
 			MMKIT_UNLOCK(&pmap->lock);
 			mmk_pmap_remove(pmap, leaf_va, *va, gather);
 			mmk__pmap_lock(pmap, NULL);
 			return true;
 		}
 		if (take != 0 &&
-		    !mmk__path_is_within(shape, &path, leaf_va, end_va)) {
+		    !mmk__path_is_within(&path, leaf_va, end_va)) {
 			mmk__path_split(pmap, &path, NULL);
 			mmk__pmap_lock(pmap, NULL);
 			return true;
@@ -549,7 +548,7 @@ mmk__protect_some(struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
 		if (take != 0)
 			mmk__protect_leaf(pmap, &path, pte, flags, take,
 			    gather);
-		*va = mmk__path_end(shape, &path);
+		*va = mmk__path_end(&path);
 	}
 	return false;
 }
@@ -618,7 +617,7 @@ mmk_pmap_next(struct mmk_pmap *pmap, mmk_va va, mmk_va end_va,
 		out->pa = mmk__path_pa(shape, &path, pte);
 		out->flags = mmk__leaf_flags(shape, &path, pte) &
 		    ~MMK_PMAP_CONTIG;
-		out->nr_pages = (uint32_t)mmk__path_nr_pages(shape, &path);
+		out->nr_pages = (uint32_t)mmk__path_nr_pages(&path);
 	}
 	MMKIT_UNLOCK(&pmap->lock);
 	return is_found;
@@ -644,7 +643,7 @@ mmk_pmap_unwire(struct mmk_pmap *pmap, mmk_va va)
 		    MMKIT_ATOMIC_LOAD(slot));
 		if ((flags & MMK_PMAP_WIRED) == 0)
 			break;
-		if (mmk__path_nr_pages(shape, &path) == 1) {
+		if (mmk__path_nr_pages(&path) == 1) {
 			(void)mmk__pte_change(shape, 0, slot, 0,
 			    MMK_PMAP_WIRED);
 			pmap->nr_wired--;

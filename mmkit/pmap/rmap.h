@@ -205,7 +205,7 @@ mmk__leaf_clear(struct mmk_pmap *pmap, const struct mmk__path *path,
 	const struct mmk_pt_shape *shape = &sys->shape;
 	unsigned flags;
 	uint64_t pte = mmk__leaf_take(shape, path, &flags);
-	uint64_t nr_pages = mmk__path_nr_pages(shape, path);
+	uint64_t nr_pages = mmk__path_nr_pages(path);
 	mmk_pa pa = mmk_pt_pa(shape, path->level, pte);
 	struct mmk_frame *frame = mmk__rmap_frame(sys, pa, flags);
 
@@ -213,7 +213,7 @@ mmk__leaf_clear(struct mmk_pmap *pmap, const struct mmk__path *path,
 	if ((flags & MMK_PMAP_WIRED) != 0)
 		pmap->nr_wired -= nr_pages;
 	if (path->level > 0) {
-		uint64_t nr = mmk__pt_nr_reserve(shape, path->level);
+		uint64_t nr = mmk__pt_nr_reserve(path->level);
 
 		pmap->nr_reserved -= nr;
 		while (nr-- > 0)
@@ -225,7 +225,7 @@ mmk__leaf_clear(struct mmk_pmap *pmap, const struct mmk__path *path,
 	pmap->nr_tracked -= nr_pages;
 	mmk__rmap_harvest(frame, flags);
 	return mmk__rmap_remove(frame, pmap,
-	    mmk__rmap_base(sys, frame, mmk__path_start(shape, path), pa),
+	    mmk__rmap_base(sys, frame, mmk__path_start(path), pa),
 	    (uint32_t)nr_pages);
 }
 
@@ -304,7 +304,7 @@ mmk__spread_next(struct mmk__spread *spread)
 		    MMKIT_ATOMIC_LOAD(path->slots[path->level]);
 		mmk_pa pa = mmk__path_pa(shape, path, pte);
 
-		spread->va = mmk__path_end(shape, path);
+		spread->va = mmk__path_end(path);
 		if (mmk__path_frame(pmap, path, pte) == spread->frame &&
 		    mmk__rmap_base(pmap->sys, spread->frame, path->va, pa) ==
 		        spread->base_va)
@@ -319,18 +319,17 @@ mmk__rmap_nth(const struct mmk_frame *frame, const struct mmk__rmap *entry,
     uint32_t nth, mmk_va *va_out)
 {
 	struct mmk_pmap *pmap = entry->pmap;
-	const struct mmk_pt_shape *shape = &pmap->sys->shape;
 	struct mmk__spread spread;
 	bool is_found = false;
 
 	mmk__spread_init(&spread, frame, entry);
 	MMKIT_LOCK(&pmap->lock);
 	while (!is_found && mmk__spread_next(&spread)) {
-		uint64_t nr_pages = mmk__path_nr_pages(shape, &spread.path);
+		uint64_t nr_pages = mmk__path_nr_pages(&spread.path);
 
 		is_found = nth < nr_pages;
 		if (is_found)
-			*va_out = mmk__path_start(shape, &spread.path) +
+			*va_out = mmk__path_start(&spread.path) +
 			    mmk_bytes_of_pages(nth);
 		nth -= (uint32_t)nr_pages;
 	}
@@ -382,7 +381,7 @@ mmk__rmap_agrees(const struct mmk__rmap *entry, const struct mmk_frame *frame)
 	MMKIT_LOCK(&pmap->lock);
 	while (mmk__spread_next(&spread))
 		nr_pages +=
-		    mmk__path_nr_pages(&pmap->sys->shape, &spread.path);
+		    mmk__path_nr_pages(&spread.path);
 	agrees = nr_pages == entry->nr_pages || pmap->is_changing != 0;
 	MMKIT_UNLOCK(&pmap->lock);
 	return agrees;

@@ -107,7 +107,7 @@ MMK_PRIVATE uint64_t
 mmk__super_break(struct mmk_pmap *pmap, const struct mmk__path *path,
     unsigned level)
 {
-	mmk_va span_bytes = mmk__pt_span(&pmap->sys->shape, level);
+	mmk_va span_bytes = mmk__pt_span(level);
 	mmk_va start_va = mmk_round_down(path->va, span_bytes);
 	uint64_t pte;
 
@@ -144,8 +144,7 @@ mmk__group_remake(struct mmk_pmap *pmap, const struct mmk__path *path,
 
 	mmk__super_begin(pmap);
 	pa = mmk_pt_pa(shape, 0, mmk__leaf_take(shape, path, &flags));
-	mmk__super_flush(pmap, mmk__path_start(shape, path),
-	    mmk__path_end(shape, path));
+	mmk__super_flush(pmap, mmk__path_start(path), mmk__path_end(path));
 	flags = (flags & ~MMK_PMAP_CONTIG) | contig;
 	for (unsigned i = 0; i < path->nr_entries; i++)
 		MMKIT_ATOMIC_STORE(&slot[i], mmk_pt_make_leaf(shape, 0,
@@ -172,14 +171,14 @@ mmk__super_fill(const struct mmk_pmap *pmap, struct mmk_frame *table,
 	uint64_t *slots = (uint64_t *)mmk_frame_ptr(pmap->sys->phys, table);
 	unsigned flags = mmk_pt_flags(shape, level + 1, pte);
 	mmk_pa pa = mmk_pt_pa(shape, level + 1, pte);
-	uint32_t nr_slots = (uint32_t)mmk__pt_nr_pages(shape, 1);
+	uint32_t nr_slots = (uint32_t)mmk__pt_nr_pages(1);
 
 	if (level == 0 && shape->contig_shift != 0)
 		flags |= MMK_PMAP_CONTIG;
 	for (uint32_t i = 0; i < nr_slots; i++) {
 		MMKIT_ATOMIC_STORE(&slots[i],
 		    mmk_pt_make_leaf(shape, level, pa, flags));
-		pa += mmk__pt_span(shape, level);
+		pa += mmk__pt_span(level);
 	}
 	table->mapped = nr_slots;
 }
@@ -222,12 +221,12 @@ mmk__path_split(struct mmk_pmap *pmap, const struct mmk__path *path,
 
 /* Is all of the leaf at the path's end in [start_va, end_va)? */
 MMK_PRIVATE bool
-mmk__path_is_within(const struct mmk_pt_shape *shape,
-    const struct mmk__path *path, mmk_va start_va, mmk_va end_va)
+mmk__path_is_within(const struct mmk__path *path, mmk_va start_va,
+    mmk_va end_va)
 {
 	return !mmk__path_is_larger(path, 0) ||
-	    (mmk__path_start(shape, path) >= start_va &&
-	        mmk__path_end(shape, path) <= end_va);
+	    (mmk__path_start(path) >= start_va &&
+	        mmk__path_end(path) <= end_va);
 }
 
 /* ---- join ---------------------------------------------------------------- */
@@ -286,7 +285,7 @@ mmk__super_join(struct mmk_pmap *pmap, const struct mmk__path *path)
 	struct mmk_frame *table = mmk__pt_frame(pmap, path->slots[0]);
 	uint64_t *slots = (uint64_t *)mmk_frame_ptr(pmap->sys->phys, table);
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
-	uint32_t nr = (uint32_t)mmk__pt_nr_pages(shape, 1);
+	uint32_t nr = (uint32_t)mmk__pt_nr_pages(1);
 	unsigned flags;
 
 	if (shape->leaf_level_max == 0 || table->mapped != nr ||

@@ -93,6 +93,7 @@
 #define MMK_PT_MTE 0x10u  /* MMK_PMAP_TAGGED, with MMK_PT_TYPES */
 
 #define MMK_PT_LEVELS_MAX 5
+#define MMK_PT_LEVEL_BITS (MMK_PAGE_SHIFT - 3u) /* of 8-byte entries */
 /* Locks of the reverse map; a run of 16 frames shares one. A power of two. */
 #define MMK_RMAP_BUCKETS 64u
 
@@ -101,7 +102,7 @@ MMK_BEGIN_DECLS
 /* The shape of a table: levels, granule, widths. A parameter, not a build. */
 struct mmk_pt_shape {
 	uint8_t nr_levels;  /* 4; at most MMK_PT_LEVELS_MAX */
-	uint8_t page_shift; /* MMK_PAGE_SHIFT; a level has 3 bits less */
+	uint8_t page_shift; /* MMK_PAGE_SHIFT: which format, to the backend */
 	uint8_t va_bits;    /* 48 */
 	uint8_t pa_bits;    /* 52, 48 */
 	bool hw_accessed;   /* the hardware sets accessed */
@@ -348,53 +349,52 @@ mmk__path_init(struct mmk__path *path)
 /* ---- shape --------------------------------------------------------------- */
 
 MMK_PRIVATE unsigned
-mmk__pt_shift(const struct mmk_pt_shape *shape, unsigned level)
+mmk__pt_shift(unsigned level)
 {
-	return shape->page_shift + level * (shape->page_shift - 3u);
+	return MMK_PAGE_SHIFT + level * MMK_PT_LEVEL_BITS;
 }
 
 /* What an entry of this level translates. */
 MMK_PRIVATE mmk_va
-mmk__pt_span(const struct mmk_pt_shape *shape, unsigned level)
+mmk__pt_span(unsigned level)
 {
-	return (mmk_va)1 << mmk__pt_shift(shape, level);
+	return (mmk_va)1 << mmk__pt_shift(level);
 }
 
 MMK_PRIVATE uint64_t
-mmk__pt_nr_pages(const struct mmk_pt_shape *shape, unsigned level)
+mmk__pt_nr_pages(unsigned level)
 {
-	return (uint64_t)1 << level * (shape->page_shift - 3u);
+	return (uint64_t)1 << level * MMK_PT_LEVEL_BITS;
 }
 
 /* Tables that take the place of one leaf of this level, split into pages. */
 MMK_PRIVATE uint64_t
-mmk__pt_nr_reserve(const struct mmk_pt_shape *shape, unsigned level)
+mmk__pt_nr_reserve(unsigned level)
 {
 	uint64_t nr = 0;
 
 	while (level-- > 0)
-		nr = (nr << (shape->page_shift - 3u)) + 1;
+		nr = (nr << MMK_PT_LEVEL_BITS) + 1;
 	return nr;
 }
 
 MMK_PRIVATE unsigned
-mmk__pt_index(const struct mmk_pt_shape *shape, unsigned level, mmk_va va)
+mmk__pt_index(unsigned level, mmk_va va)
 {
-	uint64_t mask = ((uint64_t)1 << (shape->page_shift - 3u)) - 1;
+	uint64_t mask = ((uint64_t)1 << MMK_PT_LEVEL_BITS) - 1;
 
-	return (unsigned)(va >> mmk__pt_shift(shape, level) & mask);
+	return (unsigned)(va >> mmk__pt_shift(level) & mask);
 }
 
 /* ---- entries ------------------------------------------------------------- */
 
 /* The entry of `va` in the table of `level` at `table_pa`. */
 MMK_PRIVATE uint64_t *
-mmk__pt_slot(const struct mmk_pt_shape *shape, unsigned level, mmk_pa table_pa,
-    mmk_va va)
+mmk__pt_slot(unsigned level, mmk_pa table_pa, mmk_va va)
 {
 	uint64_t *table = (uint64_t *)MMKIT_PHYS_TO_PTR(table_pa);
 
-	return table + mmk__pt_index(shape, level, va);
+	return table + mmk__pt_index(level, va);
 }
 
 /* The frame of the table that an entry is in. */
@@ -516,7 +516,7 @@ mmk__path_find(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 	for (;; level--) {
 		uint64_t pte;
 
-		path->slots[level] = mmk__pt_slot(shape, level, table_pa, va);
+		path->slots[level] = mmk__pt_slot(level, table_pa, va);
 		path->level = level;
 		if (level == 0)
 			break;
@@ -572,21 +572,21 @@ mmk__path_table(const struct mmk_pmap *pmap, struct mmk__path *path)
 
 /* Where the leaf at the path's end starts and ends. */
 MMK_PRIVATE mmk_va
-mmk__path_start(const struct mmk_pt_shape *shape, const struct mmk__path *path)
+mmk__path_start(const struct mmk__path *path)
 {
 	if (path->level == 0 && path->nr_entries == 1)
 		return path->va;
 	return mmk_round_down(path->va,
-	    mmk__pt_span(shape, path->level) * path->nr_entries);
+	    mmk__pt_span(path->level) * path->nr_entries);
 }
 
 MMK_PRIVATE mmk_va
-mmk__path_end(const struct mmk_pt_shape *shape, const struct mmk__path *path)
+mmk__path_end(const struct mmk__path *path)
 {
 	if (path->level == 0 && path->nr_entries == 1)
 		return path->va + MMK_PAGE_BYTES;
-	return mmk__path_start(shape, path) +
-	    mmk__pt_span(shape, path->level) * path->nr_entries;
+	return mmk__path_start(path) +
+	    mmk__pt_span(path->level) * path->nr_entries;
 }
 
 /*
@@ -601,10 +601,9 @@ mmk__pmap_end(const struct mmk_pmap *pmap, mmk_va start_va, mmk_va bytes)
 
 /* How many pages it translates. */
 MMK_PRIVATE uint64_t
-mmk__path_nr_pages(const struct mmk_pt_shape *shape,
-    const struct mmk__path *path)
+mmk__path_nr_pages(const struct mmk__path *path)
 {
-	return mmk__pt_nr_pages(shape, path->level) * path->nr_entries;
+	return mmk__pt_nr_pages(path->level) * path->nr_entries;
 }
 
 /* The first of its entries. */
@@ -624,7 +623,7 @@ mmk__path_pa(const struct mmk_pt_shape *shape, const struct mmk__path *path,
 
 	if (path->level == 0)
 		return mmk_pt_pa(shape, 0, pte);
-	inside = mmk__pt_span(shape, path->level) - MMK_PAGE_BYTES;
+	inside = mmk__pt_span(path->level) - MMK_PAGE_BYTES;
 	return mmk_pt_pa(shape, path->level, pte) + (path->va & inside);
 }
 
@@ -638,7 +637,7 @@ mmk__path_step(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 {
 	if (!path->is_whole || (va != path->va &&
 	        (va != path->va + MMK_PAGE_BYTES ||
-	            mmk__pt_index(&pmap->sys->shape, 0, va) == 0)))
+	            mmk__pt_index(0, va) == 0)))
 		return mmk__path_find(pmap, va, path);
 	path->slots[0] += va != path->va;
 	path->va = va;
@@ -677,7 +676,7 @@ mmk__path_next(const struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
 			*va = at;
 			return true;
 		}
-	} while ((at = mmk__path_end(shape, path)) < end_va &&
+	} while ((at = mmk__path_end(path)) < end_va &&
 	    at != 0); /* as 2^64 is */
 	return false;
 }
@@ -838,7 +837,7 @@ MMK_PRIVATE void
 mmk__path_settle(struct mmk_pmap *pmap, const struct mmk__path *path)
 {
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
-	mmk_va span_bytes = (mmk_va)1 << mmk__pt_shift(shape, path->level);
+	mmk_va span_bytes = (mmk_va)1 << mmk__pt_shift(path->level);
 	mmk_va start_va = mmk_round_down(path->va, span_bytes);
 
 	if (!mmk_pt_is_broadcast(shape) ||
@@ -877,7 +876,7 @@ mmk__path_grow(struct mmk_pmap *pmap, unsigned level, struct mmk__path *path)
 				mmk__table_free(sys, tables[at]);
 			return MMK_ERR_NOMEM;
 		}
-		path->slots[at] = mmk__pt_slot(shape, at,
+		path->slots[at] = mmk__pt_slot(at,
 		    mmk_frame_pa(sys->phys, tables[at]), path->va);
 	}
 	mmk__path_settle(pmap, path);
