@@ -506,27 +506,26 @@ mmk__path_find(const struct mmk_pmap *pmap, mmk_va va, struct mmk__path *path)
 {
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
 	mmk_pa table_pa = pmap->root_pa;
-	unsigned level = shape->nr_levels - 1u;
 
 	path->va = va;
 	path->table = NULL;
 	path->is_whole = false;
 	path->nr_entries = 1;
 	va ^= pmap->sign_va;
-	for (;; level--) {
-		uint64_t pte;
+	for (unsigned level = shape->nr_levels - 1u; level > 0; level--) {
+		uint64_t *slot = mmk__pt_slot(level, table_pa, va);
+		uint64_t pte = MMKIT_ATOMIC_LOAD(slot);
+		bool is_present = mmk_pt_is_present(shape, level, pte);
 
-		path->slots[level] = mmk__pt_slot(level, table_pa, va);
-		path->level = level;
-		if (level == 0)
-			break;
-		pte = MMKIT_ATOMIC_LOAD(path->slots[level]);
-		if (!mmk_pt_is_present(shape, level, pte))
-			return false;
-		if (mmk_pt_is_leaf(shape, level, pte))
-			return true;
+		path->slots[level] = slot;
+		if (!is_present || mmk_pt_is_leaf(shape, level, pte)) {
+			path->level = level;
+			return is_present;
+		}
 		table_pa = mmk_pt_pa(shape, level, pte);
 	}
+	path->slots[0] = mmk__pt_slot(0, table_pa, va);
+	path->level = 0;
 	path->is_whole = true;
 	return true;
 }
