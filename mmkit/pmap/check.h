@@ -139,13 +139,13 @@ mmk__census_reserve(const struct mmk_pmap *pmap)
 	return chain == 0 && nr_tables == pmap->nr_reserved;
 }
 
-/* The frame's list has an entry for this leaf. locks: its bucket. */
+/* The frame's list, if it has one, has this leaf. locks: its bucket. */
 MMK_PRIVATE bool
-mmk__check_is_listed(const struct mmk_pmap *pmap, const struct mmk__path *path)
+mmk__check_is_listed(const struct mmk_pmap *pmap, const struct mmk__path *path,
+    const struct mmk_frame *frame)
 {
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
 	uint64_t pte = MMKIT_ATOMIC_LOAD(path->slots[path->level]);
-	const struct mmk_frame *frame = mmk__path_frame(pmap, path, pte);
 	struct mmk__rmap *head;
 
 	if (frame == NULL)
@@ -176,7 +176,7 @@ mmk__check_counts(const struct mmk_pmap *pmap)
 MMK_API bool
 mmk_pmap_check(struct mmk_pmap *pmap)
 {
-	MMKIT_LOCK_T *bucket = NULL;
+	struct mmk__hold hold = { NULL, NULL };
 	struct mmk__path path;
 	bool is_good;
 	mmk_va va = 0;
@@ -185,11 +185,11 @@ mmk_pmap_check(struct mmk_pmap *pmap)
 	mmk__pmap_lock(pmap, NULL);
 	is_good = mmk__check_counts(pmap);
 	while (is_good &&
-	    mmk__leaf_next(pmap, &va, UINT64_MAX, &path, &bucket)) {
-		is_good = mmk__check_is_listed(pmap, &path);
+	    mmk__leaf_next(pmap, &va, UINT64_MAX, &path, &hold)) {
+		is_good = mmk__check_is_listed(pmap, &path, hold.frame);
 		va = mmk__path_end(&path);
 	}
-	mmk__pmap_unlock(pmap, bucket);
+	mmk__pmap_unlock(pmap, hold.bucket);
 	return is_good;
 }
 #endif /* MMKIT_IMPLEMENTATION */

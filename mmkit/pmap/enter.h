@@ -350,28 +350,28 @@ mmk__enter_displace(struct mmk__enter *enter)
 	struct mmk_pmap *pmap = enter->pmap;
 	mmk_va va = enter->va;
 	mmk_va end_va = va + mmk__pt_span(enter->level);
-	MMKIT_LOCK_T *bucket = NULL;
+	struct mmk__hold hold = { NULL, NULL };
 	struct mmk__path path;
 	uint32_t chain = 0;
 
 	mmk__path_init(&path);
 	mmk__pmap_lock(pmap, NULL);
-	while (mmk__leaf_next(pmap, &va, va + MMK_PAGE_BYTES, &path, &bucket) &&
+	while (mmk__leaf_next(pmap, &va, va + MMK_PAGE_BYTES, &path, &hold) &&
 	    mmk__path_is_larger(&path, enter->level)) {
-		mmk__path_split(pmap, &path, bucket);
-		bucket = NULL;
+		mmk__path_split(pmap, &path, hold.bucket);
+		hold.bucket = NULL;
 		mmk__path_init(&path);
 		mmk__pmap_lock(pmap, NULL);
 	}
 	if (mmk__path_leaf(pmap, enter->va, &path) != NULL &&
 	    path.level == enter->level) {
 		mmk_pool_free(&pmap->sys->rmap_pool,
-		    mmk__leaf_clear(pmap, &path, &chain));
+		    mmk__leaf_clear(pmap, &path, hold.frame, &chain));
 		if (enter->holds_place)
 			mmk__pt_frame(pmap, path.slots[path.level])->mapped--;
 		enter->holds_place = true;
 	}
-	mmk__pmap_unlock(pmap, bucket);
+	mmk__pmap_unlock(pmap, hold.bucket);
 	mmk__flush(pmap, enter->va, end_va);
 	mmk__tables_free(pmap->sys, chain);
 }

@@ -199,7 +199,7 @@ mmk__page_announce(struct mmk_pmap_sys *sys, const MMKIT_LOCK_T *bucket)
 
 /* Take all leaves of one entry off the frame. locks: the frame's bucket. */
 MMK_PRIVATE void
-mmk__page_remove_one(const struct mmk_frame *frame,
+mmk__page_remove_one(struct mmk_frame *frame,
     const struct mmk__rmap *entry, struct mmk__batch *batch)
 {
 	struct mmk_pmap *pmap = entry->pmap;
@@ -217,7 +217,7 @@ mmk__page_remove_one(const struct mmk_frame *frame,
 		MMK_ASSERT(is_there);
 		nr_left -= (uint32_t)mmk__path_nr_pages(path);
 		mmk_pool_free(&pmap->sys->rmap_pool,
-		    mmk__leaf_clear(pmap, path, &batch->tables));
+		    mmk__leaf_clear(pmap, path, frame, &batch->tables));
 		mmk__batch_leaf(batch, path,
 		    mmk__path_shrink(pmap, path, &batch->tables));
 	}

@@ -383,22 +383,21 @@ mmk__remove_range(struct mmk_pmap *pmap, mmk_va va, mmk_va end_va,
     unsigned keep, struct mmk_gather *gather)
 {
 	const struct mmk_pt_shape *shape = &pmap->sys->shape;
-	MMKIT_LOCK_T *bucket = NULL;
+	struct mmk__hold hold = { NULL, NULL };
 	struct mmk__path path;
 
 	mmk__gather_begin(gather, pmap);
 	mmk__path_init(&path);
 	mmk__pmap_lock(pmap, NULL);
-	while (mmk__leaf_next(pmap, &va, end_va, &path, &bucket)) {
-		bool is_within =
-		    mmk__path_is_within(&path, va, end_va);
+	while (mmk__leaf_next(pmap, &va, end_va, &path, &hold)) {
+		bool is_within = mmk__path_is_within(&path, va, end_va);
 		bool is_kept = keep != MMK__KEEP_NONE &&
 		    (!is_within || (mmk_pt_flags(shape, path.level,
 		        MMKIT_ATOMIC_LOAD(path.slots[path.level])) & keep) != 0);
 
 		if (!is_within && !is_kept) {
-			mmk__path_split(pmap, &path, bucket);
-			bucket = NULL;
+			mmk__path_split(pmap, &path, hold.bucket);
+			hold.bucket = NULL;
 			mmk__path_init(&path);
 			mmk__pmap_lock(pmap, NULL);
 			continue;
@@ -406,15 +405,16 @@ mmk__remove_range(struct mmk_pmap *pmap, mmk_va va, mmk_va end_va,
 		va = mmk__path_end(&path);
 		if (is_kept)
 			continue;
-		if (bucket != NULL)
-			mmk__gather_bucket(gather, bucket);
+		if (hold.frame != NULL)
+			mmk__gather_bucket(gather, hold.bucket);
 		mmk_pool_free(&pmap->sys->rmap_pool,
-		    mmk__leaf_clear(pmap, &path, &gather->tables));
+		    mmk__leaf_clear(pmap, &path, hold.frame,
+		        &gather->tables));
 		(void)mmk__path_shrink(pmap, &path, &gather->tables);
 		mmk__gather_range(gather, mmk__path_start(&path), va);
 	}
 	mmk__gather_pending(gather);
-	mmk__pmap_unlock(pmap, bucket);
+	mmk__pmap_unlock(pmap, hold.bucket);
 }
 
 MMK_PRIVATE void

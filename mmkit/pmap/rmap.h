@@ -192,22 +192,20 @@ mmk__rmap_harvest(struct mmk_frame *frame, unsigned flags)
  * mmk__leaf_clear: empty a leaf, and all that is known of it with it, but for
  * its place in the table's count.
  *
- * pre      path leads to the leaf.
- * locks    the bucket of the frame it leads into (if tracked) and pmap->lock.
+ * pre      path leads to the leaf; frame: what it is tracked in, or NULL.
+ * locks    the frame's bucket and pmap->lock.
  * out      *chain_out grows by the tables that a large leaf had in reserve. The
  *          entry of the reverse map that is the caller's to free, or NULL.
  */
 MMK_PRIVATE struct mmk__rmap *
 mmk__leaf_clear(struct mmk_pmap *pmap, const struct mmk__path *path,
-    uint32_t *chain_out)
+    struct mmk_frame *frame, uint32_t *chain_out)
 {
 	struct mmk_pmap_sys *sys = pmap->sys;
 	const struct mmk_pt_shape *shape = &sys->shape;
 	unsigned flags;
 	uint64_t pte = mmk__leaf_take(shape, path, &flags);
 	uint64_t nr_pages = mmk__path_nr_pages(path);
-	mmk_pa pa = mmk_pt_pa(shape, path->level, pte);
-	struct mmk_frame *frame = mmk__rmap_frame(sys, pa, flags);
 
 	pmap->nr_pages -= nr_pages;
 	if ((flags & MMK_PMAP_WIRED) != 0)
@@ -225,37 +223,47 @@ mmk__leaf_clear(struct mmk_pmap *pmap, const struct mmk__path *path,
 	pmap->nr_tracked -= nr_pages;
 	mmk__rmap_harvest(frame, flags);
 	return mmk__rmap_remove(frame, pmap,
-	    mmk__rmap_base(sys, frame, mmk__path_start(path), pa),
+	    mmk__rmap_base(sys, frame, mmk__path_start(path),
+	        mmk_pt_pa(shape, path->level, pte)),
 	    (uint32_t)nr_pages);
 }
+
+/* Of the leaf that mmk__leaf_next has come to. Nothing, to start with. */
+struct mmk__hold {
+	struct mmk_frame *frame; /* that it is tracked in; NULL: it is not */
+	MMKIT_LOCK_T *bucket;    /* held: the frame's, or some other; or NULL */
+};
 
 /*
  * mmk__leaf_next: mmk__path_next, with the lock that taking the leaf away
  * wants. It lets pmap->lock go to take a bucket, and looks again.
  *
- * locks    pmap->lock held, and *bucket if it is not NULL; both change.
- * out      as mmk__path_next; *bucket is held and is the tracked frame's.
+ * locks    pmap->lock held, and hold->bucket if it is not NULL; both change.
+ * out      as mmk__path_next; and of the leaf's frame the bucket is held.
  */
 MMK_PRIVATE bool
 mmk__leaf_next(struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
-    struct mmk__path *path, MMKIT_LOCK_T **bucket)
+    struct mmk__path *path, struct mmk__hold *hold)
 {
 	while (mmk__path_next(pmap, va, end_va, path)) {
-		struct mmk_frame *frame = mmk__path_frame(pmap, path,
-		    MMKIT_ATOMIC_LOAD(path->slots[path->level]));
+		const uint64_t *slot = path->slots[path->level];
+		uint64_t pte = MMKIT_ATOMIC_LOAD(slot);
 		uint64_t nr_unlinked = pmap->nr_unlinked;
 		MMKIT_LOCK_T *wanted;
 
-		if (frame == NULL)
+		hold->frame = mmk__path_frame(pmap, path, pte);
+		if (hold->frame == NULL)
 			return true;
-		wanted = mmk__rmap_lock(pmap->sys, frame);
-		if (wanted == *bucket)
+		wanted = mmk__rmap_lock(pmap->sys, hold->frame);
+		if (wanted == hold->bucket)
 			return true;
-		mmk__pmap_unlock(pmap, *bucket);
-		*bucket = wanted;
+		mmk__pmap_unlock(pmap, hold->bucket);
+		hold->bucket = wanted;
 		mmk__pmap_lock(pmap, wanted);
 		if (pmap->nr_unlinked != nr_unlinked)
 			mmk__path_init(path);
+		else if (MMKIT_ATOMIC_LOAD(slot) == pte)
+			return true;
 	}
 	return false;
 }
