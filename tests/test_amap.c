@@ -224,14 +224,14 @@ Test(amap, S2_2_a_page_knows_every_anon_of_it)
 	cr_assert_eq(vm_nr_anon_pages(), 0u);
 }
 
-enum { PROP_PAGES = 4096 };
+enum { PROP_PAGES = 4096, PROP_CLUSTER = 128 };
 
 /* Pages cluster, so that nodes fill and empty; some lie far off. */
 static uint64_t
 random_page(uint64_t *seed)
 {
 	uint64_t r = mmk_test_random(seed);
-	uint64_t page = r % PROP_PAGES;
+	uint64_t page = r % ((r >> 36) % 2 == 0 ? PROP_PAGES : PROP_CLUSTER);
 
 	return (r >> 32) % 8 == 0 ? page << 30 : page;
 }
@@ -277,6 +277,20 @@ step(struct mmk_amap *amap, struct oracle *oracle, uint64_t *seed)
 	}
 }
 
+static void
+erase_range(struct mmk_amap *amap, struct oracle *oracle, uint64_t *seed)
+{
+	uint64_t first = random_page(seed);
+	uint64_t nr_pages = mmk_test_random(seed) % 80;
+
+	mmk_amap_erase_range(&t.vm, amap, first, nr_pages);
+	for (size_t i = oracle->nr_pages; i-- > 0;)
+		if (oracle->pages[i] - first < nr_pages)
+			oracle->pages[i] = oracle->pages[--oracle->nr_pages];
+	cr_assert_eq(amap->nr_anons, oracle->nr_pages);
+	cr_assert_eq(mmk_pool_nr_used(&t.vm.anon_pool), oracle->nr_pages);
+}
+
 Test(amap, prop_agrees_with_a_list_of_pages)
 {
 	uint64_t seed = mmk_test_seed();
@@ -286,6 +300,8 @@ Test(amap, prop_agrees_with_a_list_of_pages)
 	oracle.nr_pages = 0;
 	for (unsigned n = mmk_test_steps(20000); n > 0; n--) {
 		step(amap, &oracle, &seed);
+		if (n % 64 == 1)
+			erase_range(amap, &oracle, &seed);
 		if (n % 64 == 0)
 			cr_assert(mmk_amap_check(amap), "MMK_SEED=%llu",
 			    (unsigned long long)mmk_test_seed());

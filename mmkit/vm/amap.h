@@ -387,14 +387,42 @@ mmk_amap_erase(struct mmk_vm *vm, struct mmk_amap *amap, uint64_t page)
 	return anon;
 }
 
+/*
+ * Erase what the leaf of `page` has from there on, of nr_pages; but never its
+ * last item, with which the leaf would go.
+ */
+MMK_PRIVATE void
+mmk__amap_thin(struct mmk_vm *vm, struct mmk_amap *amap, uint64_t page,
+    uint64_t nr_pages)
+{
+	struct mmk_slots_node *leaf = mmk__amap_leaf(amap, page);
+	unsigned index = mmk__slots_index(page, 0);
+	unsigned end = index +
+	    (unsigned)mmk_min(nr_pages, (uint64_t)(MMK_SLOTS_FANOUT - index));
+
+	for (; index < end && leaf->nr_items > 1; index++) {
+		struct mmk_anon *anon = leaf->items[index];
+
+		if (anon == NULL)
+			continue;
+		leaf->items[index] = NULL;
+		leaf->nr_items--;
+		amap->nr_anons--;
+		mmk_anon_unref(vm, anon);
+	}
+}
+
 MMK_API void
 mmk_amap_erase_range(struct mmk_vm *vm, struct mmk_amap *amap, uint64_t first,
     uint64_t nr_pages)
 {
 	uint64_t page = first;
 
-	while (mmk_amap_next(amap, &page) != NULL && page - first < nr_pages)
-		mmk_anon_unref(vm, mmk_amap_erase(vm, amap, page));
+	while (mmk_amap_next(amap, &page) != NULL && page - first < nr_pages) {
+		mmk__amap_thin(vm, amap, page, nr_pages - (page - first));
+		if (mmk_amap_lookup(amap, page) != NULL)
+			mmk_anon_unref(vm, mmk_amap_erase(vm, amap, page));
+	}
 }
 
 MMK_API struct mmk_amap *
