@@ -20,6 +20,10 @@
 #include "machine.h"
 #include "ports/sim/sim.h"
 
+#ifdef __x86_64__
+#include "examples/kernel/x86_64/cpu.h"
+#endif
+
 #include <criterion/criterion.h>
 
 #define TRIES 8
@@ -45,24 +49,43 @@ static struct {
 	mmk_va fault_va;          /* [C] */
 	unsigned fault_access;    /* [C] */
 	bool is_kernel;           /* [a] accesses are the kernel's own */
+	bool has_keys;            /* [C] PKRU forbids something */
 	bool is_fetching;         /* [C] in user mode */
+	const char *killed;       /* [C] the trap that machine_trap_of met */
+	bool wants_trap;          /* [C] inside it */
 	uint64_t loaded;          /* [C] by user mode */
 	uint64_t root_pa;         /* [C] SIM_NO_ROOT: the kernel's own */
 } cpus[MMKIT_CPU_MAX];
 
 /* ---- boot -------------------------------------------------------------------- */
 
-/* What a test that failed has left behind. */
+/* PKRU, of the CPU one is on. */
+static void
+set_keys(uint64_t keys)
+{
+#ifdef __x86_64__
+	__asm__ volatile("wrpkru"
+	                 :
+	                 : "a"((uint32_t)keys), "c"(0), "d"(0)
+	                 : "memory");
+#endif
+	cpus[arch_cpu_id()].has_keys = keys != 0;
+}
+
+/* What a test, or one that failed, has left behind. */
 static void
 drop_pmaps(void)
 {
 	unsigned home = arch_cpu_id();
 
-	for (unsigned cpu = 0; cpu < arch_cpu_count(); cpu++)
-		if (cpus[cpu].root_pa != SIM_NO_ROOT) {
-			threads_move(cpu);
-			mmk_pt_activate(NULL);
-		}
+	for (unsigned cpu = 0; cpu < arch_cpu_count(); cpu++) {
+		if (cpus[cpu].root_pa == SIM_NO_ROOT && !cpus[cpu].has_keys)
+			continue;
+		threads_move(cpu);
+		if (cpus[cpu].has_keys)
+			set_keys(0);
+		mmk_pt_activate(NULL);
+	}
 	threads_move(home);
 }
 
@@ -128,10 +151,20 @@ sim_boot(const struct sim_config *config)
 	take_spans(config, mmk_frame_pa(&kernel_phys, machine.ram), bytes);
 }
 
+/* The kernel's own, with leaves of 1 GiB, which a CPU of x86_64 may have. */
 const struct mmk_pt_shape *
 sim_shape(void)
 {
-	return arch_shape();
+	static struct mmk_pt_shape shape;
+
+	shape = *arch_shape();
+#ifdef __x86_64__
+	uint32_t a = 0x80000001u, b, c = 0, d;
+
+	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	shape.leaf_level_max = (d >> 26 & 1) != 0 ? 2 : 1;
+#endif
+	return &shape;
 }
 
 const struct mmk_phys_span *
@@ -241,7 +274,9 @@ trap_kill(const char *what, uint64_t pc)
 {
 	unsigned cpu = arch_cpu_id();
 
-	if (cpus[cpu].has_way_out && cpus[cpu].is_fetching)
+	cpus[cpu].killed = what;
+	if (cpus[cpu].has_way_out &&
+	    (cpus[cpu].is_fetching || cpus[cpu].wants_trap))
 		way_out(cpu, DONE);
 	kprintf("%s at %lx\n", what, pc);
 	kernel_panic("a trap of a program, and there are none");
@@ -337,6 +372,24 @@ try_user(unsigned cpu, mmk_va va, unsigned char *buf, size_t bytes,
 	return how == DONE;
 }
 
+const char *
+machine_trap_of(void (*in_user_mode)(uint64_t va), uint64_t va)
+{
+	unsigned cpu = arch_cpu_id();
+	int how;
+
+	cpus[cpu].wants_trap = true;
+	cpus[cpu].killed = "a system call";
+	how = setjmp(cpus[cpu].way_out);
+	if (how == 0) {
+		cpus[cpu].has_way_out = true;
+		in_user_mode(va);
+	}
+	arch_interrupts(true);
+	cpus[cpu].wants_trap = false;
+	return how == FAULTED ? "a fault" : cpus[cpu].killed;
+}
+
 /* What is there, for one who has executed it. */
 static void
 read_code(unsigned cpu, mmk_va va, unsigned char *buf, size_t bytes)
@@ -426,6 +479,19 @@ void
 sim_cpu_set_user(unsigned cpu, bool is_user)
 {
 	cpus[cpu].is_kernel = !is_user;
+}
+
+/* QEMU's Arm has no keys (FEAT_S1POE). */
+void
+sim_cpu_set_keys(unsigned cpu, uint64_t keys)
+{
+	unsigned home = arch_cpu_id();
+
+	if (arch_shape()->nr_keys == 0)
+		runner_skip();
+	move_to(cpu);
+	set_keys(keys);
+	move_to(home);
 }
 
 void
@@ -585,6 +651,21 @@ sim_on_invalidate(sim_invalidate_hook *hook, void *ctx)
 }
 
 /* ---- the kernel ---------------------------------------------------------------- */
+
+/* Protection keys, if it has them: CPUID 7, ECX bit 3. PKRU is 0. */
+void
+machine_cpu_init(void)
+{
+#ifdef __x86_64__
+	uint32_t a = 7, b, c = 0, d;
+	uint64_t cr4;
+
+	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	__asm__ volatile("movq %%cr4, %0" : "=r"(cr4));
+	cr4 |= (c >> 3 & 1) != 0 ? CR4_PKE : 0;
+	__asm__ volatile("movq %0, %%cr4" : : "r"(cr4) : "memory");
+#endif
+}
 
 void
 machine_init(void)

@@ -21,6 +21,8 @@ void threads_move(unsigned cpu);
 /* Frames of the kernel's own, or NULL; no planted failure meets it. */
 struct mmk_frame *machine_frames(unsigned order);
 void machine_init(void);
+/* First, on each CPU: what the kernel itself does not turn on. */
+void machine_cpu_init(void);
 
 /*
  * user.c: accesses in user mode, on the CPU one is on. They do not return: they
@@ -35,8 +37,13 @@ void user_copy_bytes(uint64_t va, size_t bytes, bool is_store)
     __attribute__((noreturn));
 void *user_buffer(void);
 void user_fetch(uint64_t va) __attribute__((noreturn));
+/* aarch64: as if an indirect branch had led there; and to tag 16 bytes. */
+void user_branch(uint64_t va) __attribute__((noreturn));
+void user_tag_bytes(uint64_t va) __attribute__((noreturn));
 void user_fetch_end(void); /* after that trap */
 /* In kernel mode; what is there is a return. */
 void kernel_call(uint64_t va);
+/* Of one of these: the trap that it ends in, in words. */
+const char *machine_trap_of(void (*in_user_mode)(uint64_t va), uint64_t va);
 
 #endif /* KERNEL_TESTS_MACHINE_H */

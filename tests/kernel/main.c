@@ -52,6 +52,7 @@ memory_init(void)
 
 	config.nr_spans = arch_memory(ram, SPANS_MAX, reserved,
 	    &config.nr_reserved);
+	machine_cpu_init();
 	CHECK(mmk_phys_init(&kernel_phys, &config) == MMK_OK);
 	CHECK(mmk_pmap_sys_init(&kernel_pmaps, &kernel_phys, arch_shape()) ==
 	    MMK_OK);
@@ -62,6 +63,7 @@ memory_init(void)
 static void
 other_cpu(unsigned cpu)
 {
+	machine_cpu_init();
 	image_activate(cpu);
 	threads_run(cpu);
 }

@@ -5,12 +5,13 @@
  *   stub_load   register 0 = the word at register 1
  *   stub_store  the word at register 0 = register 2
  *   stub_copy   register 3 bytes from register 1 to register 0; at least 1
+ *   stub_tag    the bytes at register 1 get the tag of register 1 (FEAT_MTE)
  *
  * Registers 0 to 3: rdi, rsi, rdx, rcx, or x0 to x3. Each ends in a system call.
  */
 	.section .rodata
 	.balign 16
-	.globl stub_begin, stub_load, stub_store, stub_copy, stub_end
+	.globl stub_begin, stub_load, stub_store, stub_copy, stub_tag, stub_end
 stub_begin:
 #ifdef __x86_64__
 stub_load:
@@ -23,6 +24,8 @@ stub_copy:
 	cld
 	rep movsb
 	int $0x80
+stub_tag: /* there are none */
+	ud2
 #else
 stub_load:
 	ldr x0, [x1]
@@ -35,6 +38,9 @@ stub_copy:
 	strb w4, [x0], #1
 	subs x3, x3, #1
 	b.ne stub_copy
+	svc #0
+stub_tag:
+	.inst 0xd9200821 /* stg x1, [x1] */
 	svc #0
 #endif
 stub_end:

@@ -32,7 +32,7 @@
 #define TRAP_STACK_ORDER 2u
 
 extern const char stub_begin[], stub_load[], stub_store[], stub_copy[],
-    stub_end[]; /* user.S */
+    stub_tag[], stub_end[]; /* user.S */
 
 /* Guards: [I] immutable after user_init */
 static struct {
@@ -150,6 +150,12 @@ user_store_word(uint64_t va, uint64_t word)
 	enter(stub_store, va, 0, word, 0);
 }
 
+void
+user_tag_bytes(uint64_t va)
+{
+	enter(stub_tag, 0, va, 0, 0);
+}
+
 void *
 user_buffer(void)
 {
@@ -166,6 +172,20 @@ user_copy_bytes(uint64_t va, size_t bytes, bool is_store)
 	else
 		enter(stub_copy, own_va, va, 0, bytes);
 }
+
+#ifdef __aarch64__
+/* PSTATE.BTYPE is what an indirect branch leaves. */
+void
+user_branch(uint64_t va)
+{
+	struct arch_frame frame;
+
+	arch_frame_init(&frame, va, NOWHERE);
+	frame.pstate |= (uint64_t)1 << 10;
+	arch_use_stack(user.trap_stacks[arch_cpu_id()]);
+	arch_enter_user(&frame);
+}
+#endif
 
 void
 user_fetch(uint64_t va)

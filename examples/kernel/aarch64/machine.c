@@ -91,7 +91,7 @@ static void
 find_shape(void)
 {
 	static const uint8_t pa_bits[] = { 32, 36, 40, 42, 44, 48, 52, 52 };
-	uint64_t tcr, mair;
+	uint64_t tcr, mair, has; /* ID_AA64PFR1_EL1 */
 	bool is_wide;
 
 	__asm__ volatile("mrs %0, tcr_el1" : "=r"(tcr));
@@ -115,7 +115,10 @@ find_shape(void)
 	__asm__ volatile("mrs %0, mair_el1" : "=r"(mair));
 	if (mair != MMK_AARCH64_MAIR)
 		kernel_panic("MAIR_EL1 is not what the port wants");
+	__asm__ volatile("mrs %0, id_aa64pfr1_el1" : "=r"(has));
 	shape.features |= MMK_PT_TYPES;
+	shape.features |= (has & 15) >= 1 ? MMK_PT_GUARDED : 0;
+	shape.features |= (has >> 8 & 15) >= 2 ? MMK_PT_MTE : 0;
 }
 
 void

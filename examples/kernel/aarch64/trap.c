@@ -15,6 +15,9 @@
 #define CLASS_DATA_USER 0x24u
 #define CLASS_DATA_KERNEL 0x25u
 #define CLASS_FLOAT 0x07u
+#define CLASS_BRANCH 0x0du /* FEAT_BTI */
+#define ESR_STATUS ((uint64_t)63)
+#define STATUS_TAG 0x11u /* FEAT_MTE2 */
 #define ESR_WNR ((uint64_t)1 << 6)
 #define ESR_CM ((uint64_t)1 << 8)
 
@@ -152,9 +155,14 @@ user_trap(struct arch_frame *frame, uint64_t esr, unsigned class, uint64_t va)
 	case CLASS_FETCH_USER:
 	case CLASS_DATA_USER:
 		access = access_of(esr, class);
+		if ((esr & ESR_STATUS) == STATUS_TAG)
+			trap_kill("a wrong tag", frame->pc);
 		if (access == 0)
 			trap_kill("an access that nothing can mend", frame->pc);
 		(void)trap_fault(frame, va, access, true);
+		return;
+	case CLASS_BRANCH:
+		trap_kill("a branch to no landing pad", frame->pc);
 		return;
 	case CLASS_FLOAT:
 		trap_kill("floating point", frame->pc);

@@ -34,6 +34,7 @@ struct arch_frame {
 #define CR4_LA57 ((uint64_t)1 << 12)
 #define CR4_SMEP ((uint64_t)1 << 20)
 #define CR4_SMAP ((uint64_t)1 << 21)
+#define CR4_PKE ((uint64_t)1 << 22)
 
 void x86_64_main(uint64_t start_info_pa);
 void x86_64_cpu_main(unsigned cpu);
