@@ -958,6 +958,11 @@ TEST_HALVES(check_sees_what_is_wrong)
 	cr_assert(!mmk_pmap_check(kernel));
 	slots[300] = pte;
 	cr_assert(mmk_pmap_check(kernel));
+	slots = (uint64_t *)MMKIT_PHYS_TO_PTR(pmaps[1].root_pa);
+	slots[300] = slots[299];
+	cr_assert(!mmk_pmap_check(&pmaps[1]));
+	slots[300] = pte;
+	cr_assert(mmk_pmap_check(&pmaps[1]));
 }
 
 static void

@@ -949,12 +949,6 @@ Test(pmap_bugs, fini_while_active_on_a_cpu, .signal = SIGABRT)
 	mmk_pmap_fini(&pmaps[0]);
 }
 
-Test(pmap_bugs, sys_fini_with_a_tracked_page_left, .signal = SIGABRT)
-{
-	enter(0, VA, pmaps[1].root, R);
-	mmk_pmap_sys_fini(&sys);
-}
-
 Test(pmap_bugs, remove_of_an_unaligned_start, .signal = SIGABRT)
 {
 	mmk_pmap_remove(&pmaps[0], VA + 1, VA + PAGE, &gather);

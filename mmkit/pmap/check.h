@@ -170,7 +170,7 @@ mmk__check_counts(const struct mmk_pmap *pmap)
 	    census.nr_wired == pmap->nr_wired &&
 	    census.nr_tables == pmap->nr_tables &&
 	    census.nr_reserved == pmap->nr_reserved &&
-	    mmk__census_reserve(pmap);
+	    mmk__census_reserve(pmap) && mmk__root_is_shared(pmap);
 }
 
 MMK_API bool

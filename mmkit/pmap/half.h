@@ -120,4 +120,29 @@ mmk__root_share(struct mmk_pmap *pmap)
 	for (uint64_t i = 0; i < nr; i++)
 		MMKIT_ATOMIC_STORE(&slots[i], MMKIT_ATOMIC_LOAD(&from[i]));
 }
+
+/* It still has them; what the hardware notes in an entry is each root's own. */
+MMK_PRIVATE bool
+mmk__root_is_shared(const struct mmk_pmap *pmap)
+{
+	const struct mmk_pmap *kernel = pmap->sys->kernel;
+	const struct mmk_pt_shape *shape = &pmap->sys->shape;
+	unsigned top = shape->nr_levels - 1u;
+	const uint64_t *slots, *from;
+	uint64_t nr;
+
+	if (kernel == NULL || !mmk_pt_halves_share_root(shape))
+		return true;
+	slots = mmk__root_upper(pmap, &nr);
+	from = mmk__root_upper(kernel, &nr);
+	for (uint64_t i = 0; i < nr; i++) {
+		uint64_t pte = MMKIT_ATOMIC_LOAD(&slots[i]);
+
+		if (!mmk_pt_is_present(shape, top, pte) ||
+		    mmk_pt_pa(shape, top, pte) !=
+		        mmk_pt_pa(shape, top, MMKIT_ATOMIC_LOAD(&from[i])))
+			return false;
+	}
+	return true;
+}
 #endif /* MMKIT_IMPLEMENTATION */

@@ -237,6 +237,7 @@ mmk_pmap_sys_init(struct mmk_pmap_sys *sys, struct mmk_phys *phys,
 	sys->nr_shootdowns = 0;
 	sys->nr_avoided = 0;
 	sys->kernel = NULL;
+	sys->nr_pmaps = 0;
 	if (mmk__tags_init(sys) != MMK_OK)
 		return MMK_ERR_NOMEM;
 	mmk_pool_init_caches(&sys->cache_pool, phys);
@@ -250,6 +251,7 @@ mmk_pmap_sys_init(struct mmk_pmap_sys *sys, struct mmk_phys *phys,
 MMK_API void
 mmk_pmap_sys_fini(struct mmk_pmap_sys *sys)
 {
+	MMK_ASSERT(MMKIT_ATOMIC_LOAD(&sys->nr_pmaps) == 0);
 	mmk_pool_fini(&sys->rmap_pool);
 	mmk_pool_fini(&sys->cache_pool);
 	mmk__tags_fini(sys);
@@ -308,6 +310,7 @@ mmk_pmap_init(struct mmk_pmap *pmap, struct mmk_pmap_sys *sys, void *owner)
 	/* With a tag a translation is of one space only. */
 	pmap->refused = pmap->tag != 0 ? MMK_PMAP_GLOBAL : 0;
 	mmk__root_share(pmap);
+	(void)MMKIT_ATOMIC_ADD(&sys->nr_pmaps, 1u);
 	return MMK_OK;
 }
 
@@ -317,7 +320,8 @@ mmk_pmap_init_kernel(struct mmk_pmap *pmap, struct mmk_pmap_sys *sys,
 {
 	const struct mmk_pt_shape *shape = &sys->shape;
 
-	MMK_ASSERT(sys->kernel == NULL);
+	/* Another would not have the kernel's entries. */
+	MMK_ASSERT(MMKIT_ATOMIC_LOAD(&sys->nr_pmaps) == 0);
 	if (!MMK_PT_HAS_KERNEL)
 		return MMK_ERR_INVAL;
 	if (mmk__pmap_init_root(pmap, sys, owner) != MMK_OK)
@@ -336,6 +340,7 @@ mmk_pmap_init_kernel(struct mmk_pmap *pmap, struct mmk_pmap_sys *sys,
 		return MMK_ERR_NOMEM;
 	}
 	sys->kernel = pmap;
+	(void)MMKIT_ATOMIC_ADD(&sys->nr_pmaps, 1u);
 	return MMK_OK;
 }
 
@@ -362,12 +367,15 @@ mmk_pmap_fini(struct mmk_pmap *pmap)
 	for (unsigned i = 0; i < (MMKIT_CPU_MAX + 63) / 64; i++)
 		MMK_ASSERT(MMKIT_ATOMIC_LOAD(&pmap->cpus.words[i]) == 0);
 	MMKIT_UNLOCK(&pmap->lock);
+	MMK_ASSERT(pmap->sys->kernel != pmap ||
+	    MMKIT_ATOMIC_LOAD(&pmap->sys->nr_pmaps) == 1);
 	mmk__root_clear(pmap);
 	MMK_ASSERT(pmap->nr_tables == 1);
 	if (pmap->sys->kernel == pmap)
 		pmap->sys->kernel = NULL;
 	mmk__tag_free(pmap->sys, pmap->tag);
 	mmk__table_free(pmap->sys, pmap->root);
+	(void)MMKIT_ATOMIC_SUB(&pmap->sys->nr_pmaps, 1u);
 	pmap->root = NULL;
 }
 

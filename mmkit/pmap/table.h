@@ -225,6 +225,7 @@ struct mmk_pmap_sys {
 	uint64_t nr_avoided;        /* [a] CPUs not asked: they drop what they
 	                             * hold when they next use it */
 	struct mmk_pmap *kernel;    /* [I] once pmaps are made; NULL: none */
+	uint32_t nr_pmaps;          /* [a] that there are, the kernel's too */
 	struct mmk_tags tags;
 	MMKIT_LOCK_T rmap_locks[MMK_RMAP_BUCKETS];
 	uint32_t nr_due[MMK_RMAP_BUCKETS]; /* [a] changes not flushed yet */
