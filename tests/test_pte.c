@@ -366,7 +366,6 @@ Test(pte, faults_of_every_level_are_told_from_what_nothing_mends)
 	}
 }
 
-/* What the hardware would walk another way, from T0SZ and TG0, is not known. */
 /* Of an address, what an entry of the top table does not tell apart. */
 static unsigned
 top_shift(const struct mmk_pt_shape *shape)
@@ -376,6 +375,7 @@ top_shift(const struct mmk_pt_shape *shape)
 	return shape->page_shift + (shape->nr_levels - 1u) * level_bits;
 }
 
+/* What the hardware would walk another way, from T0SZ and TG0, is not known. */
 Test(pte, aarch64_shapes_are_known_by_levels_widths_and_blocks)
 {
 	static const struct {

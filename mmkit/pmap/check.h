@@ -19,8 +19,8 @@
 MMK_BEGIN_DECLS
 
 /*
- * Walks the tables: I1 to I4 of table.h, I1 and I2 of pmap.h. The counts are
- * compared under the lock; the reverse map page by page after that.
+ * Walks the tables: I1 to I4 of table.h, I1 and I2 of pmap.h, I1 of half.h. The
+ * counts are compared under the lock; the reverse map page by page after that.
  */
 MMK_API bool mmk_pmap_check(struct mmk_pmap *pmap);
 

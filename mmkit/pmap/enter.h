@@ -363,6 +363,7 @@ mmk__enter_displace(struct mmk__enter *enter)
 		mmk__path_init(&path);
 		mmk__pmap_lock(pmap, NULL);
 	}
+	/* What is there is what mmk__leaf_next came to. */
 	if (mmk__path_leaf(pmap, enter->va, &path) != NULL &&
 	    path.level == enter->level) {
 		mmk_pool_free(&pmap->sys->rmap_pool,

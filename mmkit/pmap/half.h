@@ -19,6 +19,8 @@
  * COST    the kernel's: a table for each entry, 1 MiB on x86_64. Others: a copy
  *         of as many entries.
  * SOURCE  own; Linux allocates these tables for its vmalloc range only.
+ *
+ * I1      each root leads to the kernel's tables            tested by: check
  */
 #ifndef MMKIT_PMAP_HALF_H
 #define MMKIT_PMAP_HALF_H

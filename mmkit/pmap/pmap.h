@@ -320,10 +320,10 @@ mmk_pmap_init_kernel(struct mmk_pmap *pmap, struct mmk_pmap_sys *sys,
 {
 	const struct mmk_pt_shape *shape = &sys->shape;
 
-	/* Another would not have the kernel's entries. */
-	MMK_ASSERT(MMKIT_ATOMIC_LOAD(&sys->nr_pmaps) == 0);
 	if (!MMK_PT_HAS_KERNEL)
 		return MMK_ERR_INVAL;
+	/* Another would not have the kernel's entries. */
+	MMK_ASSERT(MMKIT_ATOMIC_LOAD(&sys->nr_pmaps) == 0);
 	if (mmk__pmap_init_root(pmap, sys, owner) != MMK_OK)
 		return MMK_ERR_NOMEM;
 	pmap->base_va = (mmk_va)0 - mmk_pt_va_limit(shape);

@@ -258,12 +258,14 @@ mmk__leaf_next(struct mmk_pmap *pmap, mmk_va *va, mmk_va end_va,
 		if (wanted == hold->bucket)
 			return true;
 		mmk__pmap_unlock(pmap, hold->bucket);
+		MMKIT_YIELD_POINT();
 		hold->bucket = wanted;
 		mmk__pmap_lock(pmap, wanted);
 		if (pmap->nr_unlinked != nr_unlinked)
 			mmk__path_init(path);
-		else if (MMKIT_ATOMIC_LOAD(slot) == pte)
-			return true;
+		else if (MMKIT_ATOMIC_LOAD(slot) == pte &&
+		    mmk__path_frame(pmap, path, pte) == hold->frame)
+			return true; /* the page may be another frame's now */
 	}
 	return false;
 }

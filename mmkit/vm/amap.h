@@ -389,9 +389,9 @@ mmk_amap_erase(struct mmk_vm *vm, struct mmk_amap *amap, uint64_t page)
 
 /*
  * Erase what the leaf of `page` has from there on, of nr_pages; but never its
- * last item, with which the leaf would go.
+ * last item, with which the leaf would go. False: page is that one.
  */
-MMK_PRIVATE void
+MMK_PRIVATE bool
 mmk__amap_thin(struct mmk_vm *vm, struct mmk_amap *amap, uint64_t page,
     uint64_t nr_pages)
 {
@@ -400,6 +400,8 @@ mmk__amap_thin(struct mmk_vm *vm, struct mmk_amap *amap, uint64_t page,
 	unsigned end = index +
 	    (unsigned)mmk_min(nr_pages, (uint64_t)(MMK_SLOTS_FANOUT - index));
 
+	if (leaf->nr_items == 1)
+		return false;
 	for (; index < end && leaf->nr_items > 1; index++) {
 		struct mmk_anon *anon = leaf->items[index];
 
@@ -410,6 +412,7 @@ mmk__amap_thin(struct mmk_vm *vm, struct mmk_amap *amap, uint64_t page,
 		amap->nr_anons--;
 		mmk_anon_unref(vm, anon);
 	}
+	return true;
 }
 
 MMK_API void
@@ -418,11 +421,9 @@ mmk_amap_erase_range(struct mmk_vm *vm, struct mmk_amap *amap, uint64_t first,
 {
 	uint64_t page = first;
 
-	while (mmk_amap_next(amap, &page) != NULL && page - first < nr_pages) {
-		mmk__amap_thin(vm, amap, page, nr_pages - (page - first));
-		if (mmk_amap_lookup(amap, page) != NULL)
+	while (mmk_amap_next(amap, &page) != NULL && page - first < nr_pages)
+		if (!mmk__amap_thin(vm, amap, page, nr_pages - (page - first)))
 			mmk_anon_unref(vm, mmk_amap_erase(vm, amap, page));
-	}
 }
 
 MMK_API struct mmk_amap *

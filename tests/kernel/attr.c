@@ -50,7 +50,6 @@ TEST_LARGE(a_leaf_of_one_gib)
 #define BTI_J 0xd503249fu
 
 #define SCTLR_TCF0_SYNC ((uint64_t)1 << 38)
-#define SCTLR_ATA0 ((uint64_t)1 << 42)
 #define TCR_TBI0 ((uint64_t)1 << 37)
 
 #define TAGGED(va, tag) ((va) | (uint64_t)(tag) << 56)
@@ -93,7 +92,7 @@ TEST_FORMATS(branches_land_on_pads_only_in_guarded_pages)
 		(void)mmk_frame_unref(&phys, frames[i]);
 }
 
-/* Programs may use tags, and a wrong one traps; or else nothing looks at them. */
+/* A program's wrong tag traps; or else nothing looks at tags. */
 static void
 set_tags(bool are_on)
 {
@@ -101,10 +100,10 @@ set_tags(bool are_on)
 
 	__asm__ volatile("mrs %0, sctlr_el1\n\tmrs %1, tcr_el1"
 	                 : "=r"(sctlr), "=r"(tcr));
-	sctlr &= ~(SCTLR_ATA0 | SCTLR_TCF0_SYNC);
+	sctlr &= ~SCTLR_TCF0_SYNC;
 	tcr &= ~TCR_TBI0;
 	if (are_on) {
-		sctlr |= SCTLR_ATA0 | SCTLR_TCF0_SYNC;
+		sctlr |= SCTLR_TCF0_SYNC;
 		tcr |= TCR_TBI0;
 	}
 	__asm__ volatile("msr sctlr_el1, %0\n\tmsr tcr_el1, %1\n\tisb\n\t"

@@ -22,6 +22,8 @@
 
 #ifdef __x86_64__
 #include "examples/kernel/x86_64/cpu.h"
+#else
+#define SCTLR_ATA ((uint64_t)3 << 42) /* of EL0 and EL1: tags (FEAT_MTE2) */
 #endif
 
 #include <criterion/criterion.h>
@@ -151,7 +153,8 @@ sim_boot(const struct sim_config *config)
 	take_spans(config, mmk_frame_pa(&kernel_phys, machine.ram), bytes);
 }
 
-/* The kernel's own, with leaves of 1 GiB, which a CPU of x86_64 may have. */
+/* The kernel's own, and what it does not have: tags, and leaves of 1 GiB where a
+ * CPU of x86_64 has them. */
 const struct mmk_pt_shape *
 sim_shape(void)
 {
@@ -163,6 +166,11 @@ sim_shape(void)
 
 	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
 	shape.leaf_level_max = (d >> 26 & 1) != 0 ? 2 : 1;
+#else
+	uint64_t sctlr;
+
+	__asm__ volatile("mrs %0, sctlr_el1" : "=r"(sctlr));
+	shape.features |= (sctlr & SCTLR_ATA) == SCTLR_ATA ? MMK_PT_MTE : 0;
 #endif
 	return &shape;
 }
@@ -652,7 +660,8 @@ sim_on_invalidate(sim_invalidate_hook *hook, void *ctx)
 
 /* ---- the kernel ---------------------------------------------------------------- */
 
-/* Protection keys, if it has them: CPUID 7, ECX bit 3. PKRU is 0. */
+/* Protection keys, if it has them: CPUID 7, ECX bit 3. PKRU is 0. Or tags: with
+ * TCF and TCF0 still 0 a wrong one is no fault. */
 void
 machine_cpu_init(void)
 {
@@ -664,6 +673,13 @@ machine_cpu_init(void)
 	__asm__ volatile("movq %%cr4, %0" : "=r"(cr4));
 	cr4 |= (c >> 3 & 1) != 0 ? CR4_PKE : 0;
 	__asm__ volatile("movq %0, %%cr4" : : "r"(cr4) : "memory");
+#else
+	uint64_t has, sctlr;
+
+	__asm__ volatile("mrs %0, id_aa64pfr1_el1\n\tmrs %1, sctlr_el1"
+	                 : "=r"(has), "=r"(sctlr));
+	sctlr |= (has >> 8 & 15) >= 2 ? SCTLR_ATA : 0;
+	__asm__ volatile("msr sctlr_el1, %0\n\tisb" : : "r"(sctlr) : "memory");
 #endif
 }
 

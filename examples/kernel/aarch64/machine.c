@@ -118,7 +118,6 @@ find_shape(void)
 	__asm__ volatile("mrs %0, id_aa64pfr1_el1" : "=r"(has));
 	shape.features |= MMK_PT_TYPES;
 	shape.features |= (has & 15) >= 1 ? MMK_PT_GUARDED : 0;
-	shape.features |= (has >> 8 & 15) >= 2 ? MMK_PT_MTE : 0;
 }
 
 void
