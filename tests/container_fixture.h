@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <mmkit/mmkit.h>
-
+#include "mmkit/phys/census.h"
+#include "mmkit/phys/compact.h"
+#include "mmkit/phys/physmem.h"
+#include "mmkit/phys/pin.h"
 #include "ports/sim/sim.h"
 
 #define PAGE ((uint64_t)MMK_PAGE_BYTES)

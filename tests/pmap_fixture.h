@@ -160,6 +160,20 @@ boot(const struct sim_config *config)
 	mmk_gather_init(&gather, &sys);
 }
 
+/* .init of a suite whose tests want any format, with the kernel's half or not. */
+static inline void
+boot_first(void)
+{
+	boot(&formats[0]);
+}
+
+static inline void
+boot_first_with_kernel(void)
+{
+	has_kernel = true;
+	boot_first();
+}
+
 /* Every page is given back but what the test itself keeps. */
 static inline void
 halt(void)

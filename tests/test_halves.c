@@ -961,18 +961,13 @@ TEST_HALVES(check_sees_what_is_wrong)
 	slots = (uint64_t *)MMKIT_PHYS_TO_PTR(pmaps[1].root_pa);
 	slots[300] = slots[299];
 	cr_assert(!mmk_pmap_check(&pmaps[1]));
+	slots[300] = pte & ~UINT64_C(1);
+	cr_assert(!mmk_pmap_check(&pmaps[1]));
 	slots[300] = pte;
 	cr_assert(mmk_pmap_check(&pmaps[1]));
 }
 
-static void
-boot_with_kernel(void)
-{
-	has_kernel = true;
-	boot(&formats[0]);
-}
-
-TestSuite(halves_bugs, .init = boot_with_kernel);
+TestSuite(halves_bugs, .init = boot_first_with_kernel);
 
 Test(halves_bugs, two_kernels, .signal = SIGABRT)
 {

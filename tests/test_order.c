@@ -7,21 +7,8 @@
 
 #include "pmap_fixture.h"
 
-static void
-boot_bare(void)
-{
-	boot(&formats[0]);
-}
-
-static void
-boot_with_kernel(void)
-{
-	has_kernel = true;
-	boot_bare();
-}
-
-TestSuite(order_bugs, .init = boot_bare);
-TestSuite(order_kernel_bugs, .init = boot_with_kernel);
+TestSuite(order_bugs, .init = boot_first);
+TestSuite(order_kernel_bugs, .init = boot_first_with_kernel);
 
 /* What fails, or has gone, does not count. */
 TEST_FORMATS(pmaps_that_failed_or_went_are_not_in_the_way)

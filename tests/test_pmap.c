@@ -929,13 +929,7 @@ TEST_FORMATS(check_notices_wrong_counts_and_lost_entries)
 
 /* ---- what a caller must not do ----------------------------------------- */
 
-static void
-boot_x86_64(void)
-{
-	boot(&formats[0]);
-}
-
-TestSuite(pmap_bugs, .init = boot_x86_64);
+TestSuite(pmap_bugs, .init = boot_first);
 
 Test(pmap_bugs, fini_with_a_translation_left, .signal = SIGABRT)
 {

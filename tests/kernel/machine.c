@@ -22,6 +22,7 @@
 
 #ifdef __x86_64__
 #include "examples/kernel/x86_64/cpu.h"
+#define CR4_PKE ((uint64_t)1 << 22)
 #else
 #define SCTLR_ATA ((uint64_t)3 << 42) /* of EL0 and EL1: tags (FEAT_MTE2) */
 #endif
@@ -53,8 +54,7 @@ static struct {
 	bool is_kernel;           /* [a] accesses are the kernel's own */
 	bool has_keys;            /* [C] PKRU forbids something */
 	bool is_fetching;         /* [C] in user mode */
-	const char *killed;       /* [C] the trap that machine_trap_of met */
-	bool wants_trap;          /* [C] inside it */
+	const char *trap;         /* [C] inside machine_trap_of: what it met */
 	uint64_t loaded;          /* [C] by user mode */
 	uint64_t root_pa;         /* [C] SIM_NO_ROOT: the kernel's own */
 } cpus[MMKIT_CPU_MAX];
@@ -153,8 +153,8 @@ sim_boot(const struct sim_config *config)
 	take_spans(config, mmk_frame_pa(&kernel_phys, machine.ram), bytes);
 }
 
-/* The kernel's own, and what it does not have: tags, and leaves of 1 GiB where a
- * CPU of x86_64 has them. */
+/* The kernel's own, and what it does not use: keys and leaves of 1 GiB, where a
+ * CPU of x86_64 has them, or tags. */
 const struct mmk_pt_shape *
 sim_shape(void)
 {
@@ -162,9 +162,10 @@ sim_shape(void)
 
 	shape = *arch_shape();
 #ifdef __x86_64__
-	uint32_t a = 0x80000001u, b, c = 0, d;
+	uint32_t b, c, d;
 
-	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	cpuid(0x80000001u, &b, &c, &d);
+	shape.nr_keys = (cr4_read() & CR4_PKE) != 0 ? 16 : 0;
 	shape.leaf_level_max = (d >> 26 & 1) != 0 ? 2 : 1;
 #else
 	uint64_t sctlr;
@@ -282,9 +283,10 @@ trap_kill(const char *what, uint64_t pc)
 {
 	unsigned cpu = arch_cpu_id();
 
-	cpus[cpu].killed = what;
+	if (cpus[cpu].trap != NULL)
+		cpus[cpu].trap = what;
 	if (cpus[cpu].has_way_out &&
-	    (cpus[cpu].is_fetching || cpus[cpu].wants_trap))
+	    (cpus[cpu].is_fetching || cpus[cpu].trap != NULL))
 		way_out(cpu, DONE);
 	kprintf("%s at %lx\n", what, pc);
 	kernel_panic("a trap of a program, and there are none");
@@ -384,18 +386,19 @@ const char *
 machine_trap_of(void (*in_user_mode)(uint64_t va), uint64_t va)
 {
 	unsigned cpu = arch_cpu_id();
+	const char *trap;
 	int how;
 
-	cpus[cpu].wants_trap = true;
-	cpus[cpu].killed = "a system call";
+	cpus[cpu].trap = "a system call";
 	how = setjmp(cpus[cpu].way_out);
 	if (how == 0) {
 		cpus[cpu].has_way_out = true;
 		in_user_mode(va);
 	}
 	arch_interrupts(true);
-	cpus[cpu].wants_trap = false;
-	return how == FAULTED ? "a fault" : cpus[cpu].killed;
+	trap = how == FAULTED ? "a fault" : cpus[cpu].trap;
+	cpus[cpu].trap = NULL;
+	return trap;
 }
 
 /* What is there, for one who has executed it. */
@@ -495,7 +498,7 @@ sim_cpu_set_keys(unsigned cpu, uint64_t keys)
 {
 	unsigned home = arch_cpu_id();
 
-	if (arch_shape()->nr_keys == 0)
+	if (sim_shape()->nr_keys == 0)
 		runner_skip();
 	move_to(cpu);
 	set_keys(keys);
@@ -666,13 +669,10 @@ void
 machine_cpu_init(void)
 {
 #ifdef __x86_64__
-	uint32_t a = 7, b, c = 0, d;
-	uint64_t cr4;
+	uint32_t b, c, d;
 
-	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-	__asm__ volatile("movq %%cr4, %0" : "=r"(cr4));
-	cr4 |= (c >> 3 & 1) != 0 ? CR4_PKE : 0;
-	__asm__ volatile("movq %0, %%cr4" : : "r"(cr4) : "memory");
+	cpuid(7, &b, &c, &d);
+	cr4_add((c >> 3 & 1) != 0 ? CR4_PKE : 0);
 #else
 	uint64_t has, sctlr;
 

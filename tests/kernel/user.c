@@ -31,8 +31,8 @@
 #define NOWHERE UINT64_C(0x5555555555555555) /* canonical in no shape */
 #define TRAP_STACK_ORDER 2u
 
-extern const char stub_begin[], stub_load[], stub_store[], stub_copy[],
-    stub_tag[], stub_end[]; /* user.S */
+extern const char code_begin[], code_load[], code_store[], code_copy[],
+    code_tag[], code_end[]; /* user.S */
 
 /* Guards: [I] immutable after user_init */
 static struct {
@@ -97,7 +97,7 @@ user_init(void)
 	user.code_va = kernel_half.base_va +
 	    ((uint64_t)1 << (page_shift + top * (page_shift - 3)));
 	code = map_page(user.code_va, MMK_PROT_READ | MMK_PROT_EXEC);
-	memcpy(code, stub_begin, (size_t)(stub_end - stub_begin));
+	memcpy(code, code_begin, (size_t)(code_end - code_begin));
 	for (unsigned cpu = 0; cpu < arch_cpu_count(); cpu++) {
 		user.buffers[cpu] = map_page(user.code_va + (cpu + 1) * PAGE,
 		    MMK_PROT_READ | MMK_PROT_WRITE);
@@ -126,34 +126,34 @@ set_registers(struct arch_frame *frame, const uint64_t values[4])
 }
 
 static void __attribute__((noreturn))
+leave(const struct arch_frame *frame)
+{
+	arch_use_stack(user.trap_stacks[arch_cpu_id()]);
+	arch_enter_user(frame);
+}
+
+static void __attribute__((noreturn))
 enter(const char *code, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
 	const uint64_t registers[4] = { a, b, c, d };
 	struct arch_frame frame;
 
-	arch_frame_init(&frame, user.code_va + (uint64_t)(code - stub_begin),
+	arch_frame_init(&frame, user.code_va + (uint64_t)(code - code_begin),
 	    NOWHERE);
 	set_registers(&frame, registers);
-	arch_use_stack(user.trap_stacks[arch_cpu_id()]);
-	arch_enter_user(&frame);
+	leave(&frame);
 }
 
 void
 user_load_word(uint64_t va)
 {
-	enter(stub_load, 0, va, 0, 0);
+	enter(code_load, 0, va, 0, 0);
 }
 
 void
 user_store_word(uint64_t va, uint64_t word)
 {
-	enter(stub_store, va, 0, word, 0);
-}
-
-void
-user_tag_bytes(uint64_t va)
-{
-	enter(stub_tag, 0, va, 0, 0);
+	enter(code_store, va, 0, word, 0);
 }
 
 void *
@@ -168,12 +168,18 @@ user_copy_bytes(uint64_t va, size_t bytes, bool is_store)
 	uint64_t own_va = user.code_va + (arch_cpu_id() + 1) * PAGE;
 
 	if (is_store)
-		enter(stub_copy, va, own_va, 0, bytes);
+		enter(code_copy, va, own_va, 0, bytes);
 	else
-		enter(stub_copy, own_va, va, 0, bytes);
+		enter(code_copy, own_va, va, 0, bytes);
 }
 
 #ifdef __aarch64__
+void
+user_tag_bytes(uint64_t va)
+{
+	enter(code_tag, 0, va, 0, 0);
+}
+
 /* PSTATE.BTYPE is what an indirect branch leaves. */
 void
 user_branch(uint64_t va)
@@ -182,8 +188,7 @@ user_branch(uint64_t va)
 
 	arch_frame_init(&frame, va, NOWHERE);
 	frame.pstate |= (uint64_t)1 << 10;
-	arch_use_stack(user.trap_stacks[arch_cpu_id()]);
-	arch_enter_user(&frame);
+	leave(&frame);
 }
 #endif
 
@@ -208,8 +213,7 @@ user_fetch(uint64_t va)
 	                 :
 	                 : "r"((uint64_t)1));
 #endif
-	arch_use_stack(user.trap_stacks[arch_cpu_id()]);
-	arch_enter_user(&frame);
+	leave(&frame);
 }
 
 void

@@ -34,7 +34,6 @@ struct arch_frame {
 #define CR4_LA57 ((uint64_t)1 << 12)
 #define CR4_SMEP ((uint64_t)1 << 20)
 #define CR4_SMAP ((uint64_t)1 << 21)
-#define CR4_PKE ((uint64_t)1 << 22)
 
 void x86_64_main(uint64_t start_info_pa);
 void x86_64_cpu_main(unsigned cpu);
@@ -47,6 +46,32 @@ void kernel_main(void);
 void apic_init(unsigned cpu);
 void apic_end(void);
 void apic_shootdown(void); /* another CPU asks for it */
+
+static inline uint64_t
+cr4_read(void)
+{
+	uint64_t cr4;
+
+	__asm__ volatile("movq %%cr4, %0" : "=r"(cr4));
+	return cr4;
+}
+
+static inline void
+cr4_add(uint64_t bits)
+{
+	__asm__ volatile("movq %0, %%cr4"
+	                 :
+	                 : "r"(cr4_read() | bits)
+	                 : "memory");
+}
+
+/* EBX, ECX and EDX of a leaf of CPUID, subleaf 0. */
+static inline void
+cpuid(uint32_t leaf, uint32_t *b, uint32_t *c, uint32_t *d)
+{
+	*c = 0;
+	__asm__ volatile("cpuid" : "+a"(leaf), "=b"(*b), "+c"(*c), "=d"(*d));
+}
 
 static inline void
 out8(uint16_t port, uint8_t value)

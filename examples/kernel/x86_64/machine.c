@@ -64,19 +64,17 @@ arch_cpu_count(void)
 	return nr_cpus;
 }
 
+/* As boot.S has chosen. */
 static bool
-has_cr4(uint64_t bit)
+has_five_levels(void)
 {
-	uint64_t cr4;
-
-	__asm__ volatile("movq %%cr4, %0" : "=r"(cr4));
-	return (cr4 & bit) != 0;
+	return (cr4_read() & CR4_LA57) != 0;
 }
 
 const char *
 arch_name(void)
 {
-	return has_cr4(CR4_LA57) ? "x86_64, five levels of tables" : "x86_64";
+	return has_five_levels() ? "x86_64, five levels of tables" : "x86_64";
 }
 
 const char *
@@ -110,21 +108,18 @@ arch_memory(struct mmk_phys_span *ram, size_t max,
 	return nr;
 }
 
-/* As boot.S has chosen. Keys: tests/kernel has them; this kernel gives none to
- * programs, which could forbid themselves, and each other, whatever they like. */
 const struct mmk_pt_shape *
 arch_shape(void)
 {
 	static struct mmk_pt_shape four = MMK_X86_64_SHAPE;
 	static struct mmk_pt_shape five = MMK_X86_64_SHAPE_LA57;
-	struct mmk_pt_shape *shape = has_cr4(CR4_LA57) ? &five : &four;
+	struct mmk_pt_shape *shape = has_five_levels() ? &five : &four;
 	uint32_t pat_low, pat_high;
 
 	__asm__ volatile("rdmsr" : "=a"(pat_low), "=d"(pat_high) : "c"(0x277));
 	if (((uint64_t)pat_high << 32 | pat_low) != MMK_X86_64_PAT)
 		kernel_panic("IA32_PAT is not what the port wants");
 	shape->features |= MMK_PT_TYPES;
-	shape->nr_keys = has_cr4(CR4_PKE) ? 16 : 0;
 	return shape;
 }
 
@@ -159,12 +154,9 @@ arch_devices(struct mmk_phys_span *devices, size_t max)
 void
 arch_use_root(uint64_t root_pa)
 {
-	uint64_t cr4;
-
 	kernel_root_pa = root_pa;
 	__asm__ volatile("movq %0, %%cr3" : : "r"(root_pa) : "memory");
-	__asm__ volatile("movq %%cr4, %0" : "=r"(cr4));
-	__asm__ volatile("movq %0, %%cr4" : : "r"(cr4 | CR4_PGE) : "memory");
+	cr4_add(CR4_PGE);
 }
 
 /* QEMU's TSC counts nanoseconds. */
@@ -181,7 +173,7 @@ arch_clock_ns(void)
 void
 arch_open_user_memory(bool is_open)
 {
-	if (!has_cr4(CR4_SMAP))
+	if ((cr4_read() & CR4_SMAP) == 0)
 		return;
 	if (is_open)
 		__asm__ volatile("stac" : : : "memory");
@@ -192,11 +184,10 @@ arch_open_user_memory(bool is_open)
 void
 arch_show_registers(unsigned cpu)
 {
-	uint64_t cr3, cr4;
+	uint64_t cr3;
 
-	__asm__ volatile("movq %%cr3, %0\n\tmovq %%cr4, %1"
-	                 : "=r"(cr3), "=r"(cr4));
-	kprintf("show: regs %u cr3=%lx cr4=%lx\n", cpu, cr3, cr4);
+	__asm__ volatile("movq %%cr3, %0" : "=r"(cr3));
+	kprintf("show: regs %u cr3=%lx cr4=%lx\n", cpu, cr3, cr4_read());
 }
 
 /* ---- console and end -------------------------------------------------------- */

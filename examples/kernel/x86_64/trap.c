@@ -75,14 +75,11 @@ load_gdt(unsigned cpu)
 static void
 protect_kernel(void)
 {
-	uint32_t a = 7, b, c = 0, d;
-	uint64_t cr4;
+	uint32_t b, c, d;
 
-	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-	__asm__ volatile("movq %%cr4, %0" : "=r"(cr4));
-	cr4 |= (b >> 7 & 1) != 0 ? CR4_SMEP : 0;
-	cr4 |= (b >> 20 & 1) != 0 ? CR4_SMAP : 0;
-	__asm__ volatile("movq %0, %%cr4" : : "r"(cr4) : "memory");
+	cpuid(7, &b, &c, &d);
+	cr4_add(((b >> 7 & 1) != 0 ? CR4_SMEP : 0) |
+	    ((b >> 20 & 1) != 0 ? CR4_SMAP : 0));
 }
 
 void
