@@ -300,6 +300,42 @@ print_shootdowns(uint64_t nr_pages)
 	mmk_pmap_deactivate(&pmap, 1);
 }
 
+/* A page goes, again and again, of a space that the other CPU uses, or has just
+ * left with its translations kept: PCIDs. */
+static void
+print_avoided(bool is_there)
+{
+	struct mmk_pt_shape shape = sys.shape;
+	static struct mmk_pmap_sys tagged;
+	static struct mmk_pmap own;
+	const unsigned nr_rounds = 1000;
+
+	shape.tag_bits = 12;
+	must(mmk_pmap_sys_init(&tagged, &phys, &shape));
+	must(mmk_pmap_init(&own, &tagged, NULL));
+	mmk_pmap_activate(&own, 0);
+	for (unsigned i = 0; i < nr_rounds; i++) {
+		struct mmk_gather gather;
+
+		must(mmk_pmap_enter(&own, VA, pas[i], USER));
+		mmk_pmap_activate(&own, 1);
+		if (!is_there)
+			mmk_pmap_deactivate(&own, 1);
+		mmk_gather_init(&gather, &tagged);
+		mmk_pmap_remove(&own, VA, VA + PAGE, &gather);
+		mmk_gather_finish(&gather);
+		if (is_there)
+			mmk_pmap_deactivate(&own, 1);
+	}
+	printf("remote flushes for %u munmaps, the other CPU %s: %llu, avoided "
+	       "%llu\n", nr_rounds, is_there ? "uses it" : "has left",
+	    (unsigned long long)tagged.nr_shootdowns,
+	    (unsigned long long)tagged.nr_avoided);
+	mmk_pmap_deactivate(&own, 0);
+	mmk_pmap_fini(&own);
+	mmk_pmap_sys_fini(&tagged);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -331,5 +367,7 @@ main(int argc, char **argv)
 	}
 	for (uint64_t nr_pages = 1; nr_pages <= N; nr_pages *= 32)
 		print_shootdowns(nr_pages);
+	print_avoided(true);
+	print_avoided(false);
 	return 0;
 }
